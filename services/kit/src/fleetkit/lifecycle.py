@@ -1,0 +1,85 @@
+"""How a service process lives: signals, background loops, and an end in order."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from datetime import timedelta
+from typing import Never
+
+import uvloop
+
+from fleetkit import telemetry
+from fleetkit.settings import SettingsError
+
+log = logging.getLogger(__name__)
+
+# sysexits.h: the configuration is wrong.
+EX_CONFIG = 78
+
+
+def run_service(name: str, main: Callable[[asyncio.Event], Coroutine[object, object, None]]) -> None:
+    """Run `main` on uvloop until it returns; SIGTERM and SIGINT set the event that it is given.
+
+    Exits the process with 0 after an orderly end, 78 when settings are wrong, 1 when `main` raised.
+    """
+    telemetry.configure(name)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_until_signalled(main))
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201  # before anything else runs; a person reads this
+        sys.exit(EX_CONFIG)
+    except Exception:
+        log.exception("%s failed", name)
+        sys.exit(1)
+    finally:
+        telemetry.shutdown()
+
+
+async def _until_signalled(main: Callable[[asyncio.Event], Coroutine[object, object, None]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await main(stop)
+
+
+@contextlib.asynccontextmanager
+async def background(*coroutines: Coroutine[object, object, object]) -> AsyncIterator[None]:
+    """Run loops beside the block; cancel them at its end. A loop that raises ends the block with its error."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(coroutine) for coroutine in coroutines]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def every(
+    interval: timedelta,
+    action: Callable[[], Awaitable[object]],
+    *,
+    jitter: float = 0.1,
+    wake: asyncio.Event | None = None,
+) -> Never:
+    """Run `action` now and then again each `interval`, give or take the share `jitter`.
+
+    A pass that fails is logged and the next one comes in its time. Setting `wake` begins the next pass at once.
+    """
+    while True:
+        try:
+            await action()
+        except Exception:
+            log.exception("a pass of %s failed", getattr(action, "__qualname__", action))
+        pause = interval.total_seconds() * random.uniform(1 - jitter, 1 + jitter)  # noqa: S311  # spreads load
+        if wake is None:
+            await asyncio.sleep(pause)
+            continue
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(wake.wait(), pause)
+        wake.clear()

@@ -1,0 +1,125 @@
+"""Postgres through asyncpg: a pool, migrations, and driver faults as typed errors."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from importlib.resources import files
+
+import asyncpg
+
+from fleetkit.errors import Unavailable
+from fleetkit.settings import Secret
+
+log = logging.getLogger(__name__)
+
+Pool = asyncpg.Pool[asyncpg.Record]
+Connection = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+
+_COMMAND_TIMEOUT_SECONDS = 10.0
+_RETRY_AFTER = timedelta(seconds=1)
+# Guards the migrations of one schema against a second runner; any fixed number does.
+_MIGRATION_LOCK = 0x666C656574
+
+
+class DatabaseUnavailable(Unavailable):
+    """Postgres does not answer. Whether a write that was under way took effect is unknown."""
+
+    reason = "DATABASE_UNAVAILABLE"
+
+
+class SchemaOutdated(Exception):
+    """The database lacks migrations that this version of the service needs."""
+
+
+@contextlib.asynccontextmanager
+async def open_pool(dsn: Secret, *, max_size: int = 10) -> AsyncIterator[Pool]:
+    """Connect within the block; connections are made as they are needed and replaced when they break.
+
+    Raises DatabaseUnavailable when Postgres does not answer now.
+    """
+    with typed_errors():
+        pool = await asyncpg.create_pool(
+            dsn.reveal(),
+            min_size=1,
+            max_size=max_size,
+            command_timeout=_COMMAND_TIMEOUT_SECONDS,
+            timeout=5.0,
+            server_settings={"idle_in_transaction_session_timeout": "15s"},
+        )
+    try:
+        yield pool
+    finally:
+        await _close(pool)
+
+
+async def _close(pool: Pool) -> None:
+    try:
+        await asyncio.wait_for(pool.close(), 5)
+    except TimeoutError:
+        pool.terminate()
+
+
+@contextlib.contextmanager
+def typed_errors() -> Iterator[None]:
+    """Turn a broken connection or an exhausted pool into DatabaseUnavailable."""
+    try:
+        yield
+    except (
+        OSError,
+        TimeoutError,
+        asyncpg.InterfaceError,
+        asyncpg.PostgresConnectionError,
+        asyncpg.exceptions.OperatorInterventionError,
+        asyncpg.exceptions.InsufficientResourcesError,
+    ) as error:
+        raise DatabaseUnavailable("The database does not answer.", retry_after=_RETRY_AFTER) from error
+
+
+async def migrate(dsn: Secret, *, schema: str, package: str) -> list[str]:
+    """Apply the `NNNN_name.sql` files of `package` that `schema` lacks, each in a transaction; return their names.
+
+    A second runner waits for the first. Raises DatabaseUnavailable.
+    """
+    with typed_errors():
+        connection = await asyncpg.connect(dsn.reveal(), timeout=5.0)
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
+        await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+        await connection.execute(
+            f'CREATE TABLE IF NOT EXISTS "{schema}".migration'
+            " (name text PRIMARY KEY, apply_time timestamptz NOT NULL DEFAULT now())"
+        )
+        applied = await _applied(connection, schema)
+        pending = [name for name in _available(package) if name not in applied]
+        for name in pending:
+            async with connection.transaction():
+                await connection.execute("SET LOCAL lock_timeout = '2s'")
+                await connection.execute(f'SET LOCAL search_path = "{schema}"')
+                await connection.execute((files(package) / f"{name}.sql").read_text())
+                await connection.execute(f'INSERT INTO "{schema}".migration (name) VALUES ($1)', name)  # noqa: S608  # our own schema name
+            log.info("applied migration %s of schema %s", name, schema)
+        return pending
+    finally:
+        await connection.close()
+
+
+async def check_schema(pool: Pool, *, schema: str, package: str) -> None:
+    """Raise SchemaOutdated when a migration that this version brings was not applied. A newer schema is fine."""
+    with typed_errors():
+        async with pool.acquire() as connection:
+            known = await connection.fetchval("SELECT to_regclass($1)", f"{schema}.migration")
+            applied = await _applied(connection, schema) if known else set()
+    missing = [name for name in _available(package) if name not in applied]
+    if missing:
+        raise SchemaOutdated(f"schema {schema} lacks migrations {', '.join(missing)}: run the migrate command first")
+
+
+async def _applied(connection: Connection, schema: str) -> set[str]:
+    rows = await connection.fetch(f'SELECT name FROM "{schema}".migration')  # noqa: S608  # our own schema name
+    return {row["name"] for row in rows}
+
+
+def _available(package: str) -> list[str]:
+    return sorted(entry.name.removesuffix(".sql") for entry in files(package).iterdir() if entry.name.endswith(".sql"))

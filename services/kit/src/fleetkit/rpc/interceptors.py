@@ -1,0 +1,152 @@
+"""What every call passes on its way to a servicer: metrics, errors to statuses, a deadline, credentials, schema rules."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import grpc
+import protovalidate
+from google.protobuf.message import Message
+from opentelemetry import metrics
+
+from fleetkit.errors import DeadlineExceeded, FleetError, Internal, InvalidArgument
+from fleetkit.rpc.caller import Authenticator, set_caller
+from fleetkit.rpc.status import code_of, to_status
+
+log = logging.getLogger(__name__)
+
+# grpc.aio has no types for handlers of any message type, so messages and contexts are Any in this module alone.
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+# A unary call without a deadline, or with a longer one, gets this one.
+MAX_UNARY_SECONDS = 60.0
+# Reserved for the infrastructure: health checks and reflection need no credentials.
+_OPEN_SERVICES = ("/grpc.health.v1.", "/grpc.reflection.")
+
+
+class ServingInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every handler of a server, in one place, in the order of this module's first line."""
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+        self._durations = metrics.get_meter(__name__).create_histogram(
+            "rpc.server.call.duration", unit="s", description="Time from the call's arrival to its answer."
+        )
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method.startswith(_OPEN_SERVICES):
+            return handler
+        serializers = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.response_streaming:
+            streaming = handler.stream_stream if handler.request_streaming else handler.unary_stream
+            make = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+            return make(self._streaming(method, streaming), **serializers)
+        unary = handler.stream_unary if handler.request_streaming else handler.unary_unary
+        make_unary = (
+            grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+        )
+        cap = None if handler.request_streaming else MAX_UNARY_SECONDS
+        return make_unary(self._unary(method, unary, cap), **serializers)
+
+    def _unary(self, method: str, behavior: Any, cap: float | None) -> Callable[[Any, Context], Awaitable[Any]]:
+        async def call(request: Any, context: Context) -> Any:
+            started = time.monotonic()
+            try:
+                await self._admit(method, context)
+                async with asyncio.timeout(cap) as timer:
+                    response = await behavior(_checked(request), context)
+            except TimeoutError:
+                if not timer.expired():
+                    await self._refuse(method, started, context, _unexpected(method))
+                await self._refuse(method, started, context, DeadlineExceeded(f"The call took longer than {cap} s."))
+            except (FleetError, Exception) as error:
+                await self._refuse(method, started, context, _typed(method, error))
+            self._record(method, started, grpc.StatusCode.OK)
+            return response
+
+        return call
+
+    def _streaming(self, method: str, behavior: Any) -> Callable[[Any, Context], AsyncIterator[Any]]:
+        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+            started = time.monotonic()
+            try:
+                await self._admit(method, context)
+                async for response in behavior(_checked(request), context):
+                    yield response
+            except Exception as error:
+                await self._refuse(method, started, context, _typed(method, error))
+            self._record(method, started, grpc.StatusCode.OK)
+
+        return call
+
+    async def _admit(self, method: str, context: Context) -> None:
+        metadata: Mapping[str, str] = {
+            key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
+        }
+        set_caller(await self._authenticator.authenticate(method, metadata))
+
+    async def _refuse(self, method: str, started: float, context: Context, error: FleetError) -> None:
+        self._record(method, started, code_of(error))
+        status = to_status(error)
+        # Not abort_with_status: the tracing interceptor around this one watches abort only.
+        await context.abort(status.code, status.details, status.trailing_metadata or ())
+
+    def _record(self, method: str, started: float, code: grpc.StatusCode) -> None:
+        attributes = {
+            "rpc.system.name": "grpc",
+            "rpc.method": method.removeprefix("/"),
+            "rpc.response.status_code": code.name,
+        }
+        self._durations.record(time.monotonic() - started, attributes)
+
+
+def _typed(method: str, error: Exception) -> FleetError:
+    return error if isinstance(error, FleetError) else _unexpected(method)
+
+
+def _unexpected(method: str) -> FleetError:
+    log.exception("%s failed unexpectedly", method)
+    return Internal("An internal error happened; the log has it under this call's trace ID.")
+
+
+def _checked(request: Any) -> Any:
+    if isinstance(request, Message):
+        check(request)
+        return request
+    return _checked_stream(request)
+
+
+async def _checked_stream(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
+    async for request in requests:
+        check(request)
+        yield request
+
+
+def check(request: Message) -> None:
+    """Raise InvalidArgument that names every field which breaks a rule of the request's schema."""
+    violations = protovalidate.collect_violations(request)
+    if not violations:
+        return
+    fields: dict[str, str] = {}
+    for violation in violations:
+        field = violation.proto.field
+        path = ".".join(element.field_name for element in field.elements) if field else ""
+        fields.setdefault(path, violation.proto.message)
+    summary = "; ".join(f"{path}: {text}" for path, text in fields.items())
+    raise InvalidArgument(f"The request is not valid: {summary}.", fields=fields)

@@ -1,0 +1,82 @@
+"""A gRPC server as a block: health, reflection, tracing and the serving interceptor included."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
+
+from fleetkit.rpc.caller import Authenticator
+from fleetkit.rpc.interceptors import ServingInterceptor
+
+# Larger than a 1 MiB upload chunk and a full page of resources.
+_MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+_OPTIONS: list[tuple[str, int]] = [
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", 16 * 1024),
+    # Our clients ping every 30 s, also without a call; the default of 300 s would end their connections.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_connection_age_ms", 600_000),
+    ("grpc.max_connection_age_grace_ms", 60_000),
+    ("grpc.so_reuseport", 0),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A servicer, how to add it to a server (`add_…_to_server`), and its full name."""
+
+    name: str
+    add: Callable[[grpc.aio.Server], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A server that runs."""
+
+    port: int
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    address: str,
+    services: list[Service],
+    *,
+    authenticator: Authenticator,
+    grace: timedelta = timedelta(seconds=10),
+) -> AsyncIterator[Serving]:
+    """Serve on `host:port` (port 0: any free one) within the block.
+
+    At its end health says NOT_SERVING, new calls are refused, running ones get `grace`. Raises OSError when the
+    address is taken.
+    """
+    tracing = aio_server_interceptor(filter_=filters.negate(filters.health_check()))
+    server = grpc.aio.server(interceptors=[tracing, ServingInterceptor(authenticator)], options=_OPTIONS)
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    names = [service.name for service in services]
+    for service in services:
+        service.add(server)
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {address}: {error}") from error
+    await server.start()
+    for name in ["", *names]:
+        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+    try:
+        yield Serving(port)
+    finally:
+        await asyncio.shield(_stop(server, checks, grace))
+
+
+async def _stop(server: grpc.aio.Server, checks: health.aio.HealthServicer, grace: timedelta) -> None:
+    await checks.enter_graceful_shutdown()
+    await server.stop(grace.total_seconds())
