@@ -8,14 +8,17 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import timedelta
-from typing import Never
+from typing import Never, Self, TypeVar
 
 import uvloop
 
 from fleetkit import telemetry
+from fleetkit.errors import FleetError
 from fleetkit.settings import SettingsError
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # sysexits.h: the configuration is wrong.
 EX_CONFIG = 78
@@ -83,3 +86,41 @@ async def every(
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(wake.wait(), pause)
         wake.clear()
+
+
+class OwnedTasks:
+    """Work that goes on when the call that began it is gone.
+
+    Used as a block: at its end running work gets `grace` to finish and is then cancelled.
+    """
+
+    def __init__(self, *, grace: timedelta = timedelta(seconds=10)) -> None:
+        self._grace = grace
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=self._grace.total_seconds())
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    def start(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
+        """Run `work` to its end; a failure that nobody awaits is logged."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def finish(self, work: Coroutine[object, object, T]) -> T:
+        """Run `work` to its end and return its result; when the caller is cancelled, it goes on without them."""
+        return await asyncio.shield(self.start(work))
+
+    def _ended(self, task: asyncio.Task[T]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, FleetError):
+            log.error("owned work failed", exc_info=error)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from importlib.resources import files
+from typing import TypeAlias
 
 import asyncpg
 
@@ -14,8 +15,8 @@ from fleetkit.settings import Secret
 
 log = logging.getLogger(__name__)
 
-Pool = asyncpg.Pool[asyncpg.Record]
-Connection = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 _COMMAND_TIMEOUT_SECONDS = 10.0
 _RETRY_AFTER = timedelta(seconds=1)

@@ -63,6 +63,10 @@ class SettingsReader:
     def secret(self, name: str, default: str | None = None) -> Secret:
         return self._read(name, default, Secret, Secret(""))
 
+    def optional_secret(self, name: str) -> Secret | None:
+        text = self.optional_text(name)
+        return Secret(text) if text else None
+
     def integer(self, name: str, default: int | None = None, *, minimum: int = 0) -> int:
         def parse(text: str) -> int:
             number = int(text)

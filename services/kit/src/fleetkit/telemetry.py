@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 _log_fields: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar("log_fields", default={})  # noqa: B039  # never changed in place
 
 # Loggers of libraries whose debug lines hold headers, URLs or payloads.
-_PINNED = ("asyncio", "websockets", "urllib3", "httpx", "grpc", "nats", "uvicorn.access")
+_PINNED = ("asyncio", "websockets", "urllib3", "httpx", "grpc", "nats", "uvicorn.access", "uvicorn.error")
 
 
 def configure(service: str) -> None:

@@ -1,0 +1,1 @@
+"""Allocates browser sessions across the fleet."""

@@ -13,13 +13,10 @@ from opentelemetry import metrics
 
 from fleetkit.errors import DeadlineExceeded, FleetError, Internal, InvalidArgument
 from fleetkit.rpc.caller import Authenticator, set_caller
+from fleetkit.rpc.context import Context, FoundHandler
 from fleetkit.rpc.status import code_of, to_status
 
 log = logging.getLogger(__name__)
-
-# grpc.aio has no types for handlers of any message type, so messages and contexts are Any in this module alone.
-Context = grpc.aio.ServicerContext[Any, Any]
-Handler = grpc.RpcMethodHandler[Any, Any]
 
 # A unary call without a deadline, or with a longer one, gets this one.
 MAX_UNARY_SECONDS = 60.0
@@ -38,9 +35,9 @@ class ServingInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[FoundHandler]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
+    ) -> FoundHandler:
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None or method.startswith(_OPEN_SERVICES):
@@ -147,6 +144,7 @@ def check(request: Message) -> None:
     for violation in violations:
         field = violation.proto.field
         path = ".".join(element.field_name for element in field.elements) if field else ""
-        fields.setdefault(path, violation.proto.message)
+        text = violation.proto.message
+        fields[path] = f"{fields[path]}, {text}" if path in fields else text
     summary = "; ".join(f"{path}: {text}" for path, text in fields.items())
     raise InvalidArgument(f"The request is not valid: {summary}.", fields=fields)

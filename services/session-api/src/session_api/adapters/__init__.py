@@ -1,0 +1,1 @@
+"""Postgres, NATS and the other services, behind the ports."""

@@ -1,0 +1,74 @@
+"""Relays the outbox to JetStream: at least once, each session's events in order."""
+
+import asyncio
+import contextlib
+import logging
+from datetime import timedelta
+from typing import Never
+
+import nats.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from fleetkit.bus import DEADLINES_STREAM, connect_bus, ensure_streams
+from fleetkit.settings import Secret
+from session_api.adapters.postgres.outbox import Message, OutboxReader
+
+log = logging.getLogger(__name__)
+
+_PUBLISH_TIMEOUT_SECONDS = 5.0
+
+
+class OutboxRelay:
+    """Wakes at `wake`, or else at each interval: another replica may have written rows."""
+
+    def __init__(
+        self,
+        *,
+        outbox: OutboxReader,
+        nats_url: str,
+        nats_token: Secret | None,
+        wake: asyncio.Event,
+        interval: timedelta = timedelta(seconds=1),
+    ) -> None:
+        self._outbox = outbox
+        self._url = nats_url
+        self._token = nats_token
+        self._wake = wake
+        self._interval = interval
+
+    async def run(self) -> Never:
+        """Relay for ever. While NATS or Postgres is away rows wait; nothing is lost and nobody is held up."""
+        while True:
+            try:
+                async with connect_bus(self._url, self._token, name="session-api") as client:
+                    await self._relay(client)
+            except Exception as error:
+                log.warning("the outbox waits: %s: %s", type(error).__name__, error)
+            await asyncio.sleep(self._interval.total_seconds())
+
+    async def _relay(self, client: Client) -> Never:
+        stream = client.jetstream(timeout=_PUBLISH_TIMEOUT_SECONDS)
+        await ensure_streams(stream)
+
+        async def deliver(messages: list[Message]) -> None:
+            for message in messages:
+                await _deliver(stream, message)
+
+        while True:
+            self._wake.clear()
+            # While NATS is away a publish would sit in the client's buffer: rows are the better buffer.
+            if not client.is_connected:
+                raise nats.errors.ConnectionClosedError
+            if await self._outbox.relay(deliver) == 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), self._interval.total_seconds())
+
+
+async def _deliver(stream: JetStreamContext, message: Message) -> None:
+    if message.purge:
+        await stream.purge_stream(DEADLINES_STREAM, subject=message.subject)
+        return
+    await stream.publish(
+        message.subject, message.payload, headers={**message.headers, "Nats-Msg-Id": message.message_id}
+    )

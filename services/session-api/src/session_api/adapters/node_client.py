@@ -1,0 +1,120 @@
+"""browser-nodes over gRPC: one channel a node address, kept while it is used."""
+
+# The async stubs exist in the type stubs alone.
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import timedelta
+
+from browserfleet.browser.v1 import browser_pb2
+from browserfleet.node.v1 import browser_service_pb2, browser_service_pb2_grpc
+from browserfleet.session.v1 import session_pb2
+from fleetkit import errors
+from fleetkit.rpc.client import bearer, channel, typed_errors
+from fleetkit.rpc.times import duration
+from fleetkit.tokens import TokenSigner
+from session_api.domain.errors import BrowserStartFailed, NodeUnavailable
+from session_api.domain.session import Allocation, BrowserFacts, CloseReason, Session
+
+_START_TIMEOUT_SECONDS = 40.0
+_STOP_TIMEOUT_SECONDS = 15.0
+_CALL_TIMEOUT_SECONDS = 5.0
+_CALL_TOKEN_TTL = timedelta(minutes=2)
+# A node uploads what a session left also after its end, through outages of the store.
+_ARTIFACT_TOKEN_EXTRA = timedelta(hours=24)
+_RETRY_AFTER = timedelta(seconds=2)
+
+
+class GrpcNodeGateway:
+    """See NodeGateway. Used within `async with`, which closes the channels."""
+
+    def __init__(self, signer: TokenSigner) -> None:
+        self._signer = signer
+        self._channels = contextlib.AsyncExitStack()
+        self._stubs: dict[str, browser_service_pb2_grpc.BrowserServiceAsyncStub] = {}
+
+    async def start_browser(self, session: Session) -> BrowserFacts:
+        stub, metadata = await self._node(session)
+        request = browser_service_pb2.StartBrowserRequest(
+            session_id=session.id,
+            epoch=session.epoch,
+            organization_id=session.organization_id,
+            spec=browser_pb2.BrowserSpec(
+                browser_type=browser_pb2.BrowserType.Value(f"BROWSER_TYPE_{session.spec.browser_type}")
+            ),
+            remaining=duration(session.timeout),
+            artifact_token=self._artifact_token(session),
+        )
+        with _node_errors():
+            browser = await stub.StartBrowser(request, metadata=metadata, timeout=_START_TIMEOUT_SECONDS)
+        return BrowserFacts(
+            product=browser.product,
+            user_agent=browser.user_agent,
+            warm=browser.start_mode == browser_pb2.START_MODE_WARM,
+            sandboxed=browser.sandboxed,
+        )
+
+    async def stop_browser(self, session: Session, *, reason: CloseReason) -> None:
+        stub, metadata = await self._node(session)
+        request = browser_service_pb2.StopBrowserRequest(
+            session_id=session.id,
+            epoch=session.epoch,
+            close_reason=session_pb2.CloseReason.Value(f"CLOSE_REASON_{reason}"),
+        )
+        with _node_errors():
+            await stub.StopBrowser(request, metadata=metadata, timeout=_STOP_TIMEOUT_SECONDS)
+
+    async def set_deadline(self, session: Session, *, remaining: timedelta) -> None:
+        stub, metadata = await self._node(session)
+        request = browser_service_pb2.SetDeadlineRequest(
+            session_id=session.id, epoch=session.epoch, remaining=duration(remaining)
+        )
+        with _node_errors():
+            await stub.SetDeadline(request, metadata=metadata, timeout=_CALL_TIMEOUT_SECONDS)
+
+    async def __aenter__(self) -> GrpcNodeGateway:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._channels.aclose()
+
+    async def _node(
+        self, session: Session
+    ) -> tuple[browser_service_pb2_grpc.BrowserServiceAsyncStub, tuple[tuple[str, str], ...]]:
+        allocation = _allocation(session)
+        stub = self._stubs.get(allocation.node_address)
+        if stub is None:
+            opened = await self._channels.enter_async_context(channel(allocation.node_address))
+            stub = self._stubs.setdefault(allocation.node_address, browser_service_pb2_grpc.BrowserServiceStub(opened))
+        token = self._signer.sign(audience=f"node:{allocation.node_id}", subject="session-api", ttl=_CALL_TOKEN_TTL)
+        return stub, bearer(token)
+
+    def _artifact_token(self, session: Session) -> str:
+        return self._signer.sign(
+            audience="artifact-store",
+            subject=_allocation(session).node_id,
+            ttl=session.lifetime_limit + _ARTIFACT_TOKEN_EXTRA,
+            organization=session.organization_id,
+            session=session.id,
+            scope="write",
+        )
+
+
+def _allocation(session: Session) -> Allocation:
+    if session.allocation is None:
+        raise ValueError("the session was not allocated to a node")
+    return session.allocation
+
+
+@contextlib.contextmanager
+def _node_errors() -> Iterator[None]:
+    try:
+        with typed_errors():
+            yield
+    except errors.FleetError as error:
+        if error.reason == BrowserStartFailed.reason:
+            raise BrowserStartFailed(error.message, retry_after=_RETRY_AFTER) from error
+        if isinstance(error, errors.Unavailable | errors.DeadlineExceeded):
+            raise NodeUnavailable("The node does not answer.", retry_after=_RETRY_AFTER) from error
+        raise

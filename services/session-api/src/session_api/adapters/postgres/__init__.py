@@ -1,0 +1,1 @@
+"""The `fleet` schema: each repository keeps its SQL beside its methods."""

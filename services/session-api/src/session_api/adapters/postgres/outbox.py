@@ -1,0 +1,122 @@
+"""The outbox: rows written with the change that they tell of, relayed to NATS after it."""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from browserfleet.event.v1 import session_event_pb2
+from browserfleet.session.v1 import session_pb2
+from fleetkit.bus import schedule_headers
+from fleetkit.ids import IdSource
+from fleetkit.postgres import Connection, Pool, typed_errors
+from fleetkit.rpc.times import timestamp
+from fleetkit.telemetry import inject_headers
+from session_api.domain.session import Session, SessionId
+
+# Any fixed number: one relay at a time, so that the events of a session stay in order.
+_RELAY_LOCK = 0x6F7574626F78
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What is to be done on the bus: publish `payload` on `subject`, or purge the subject."""
+
+    row_id: int
+    purge: bool
+    subject: str
+    message_id: str
+    headers: dict[str, str]
+    payload: bytes
+
+
+class PostgresOutbox:
+    """See Outbox."""
+
+    def __init__(self, connection: Connection, ids: IdSource) -> None:
+        self._connection = connection
+        self._ids = ids
+
+    async def announce(self, session: Session, *, what: str, now: datetime) -> None:
+        event = session_event_pb2.SessionEvent(
+            id=self._ids.new("evt"),
+            type=what,
+            session_id=session.id,
+            organization_id=session.organization_id,
+            sequence=session.sequence,
+            epoch=session.epoch,
+            state=session_pb2.Session.State.Value(f"STATE_{session.state}"),
+            event_time=timestamp(now),
+            node_id=session.allocation.node_id if session.allocation else "",
+        )
+        if session.close_reason is not None:
+            event.close_reason = session_pb2.CloseReason.Value(f"CLOSE_REASON_{session.close_reason}")
+        if session.expire_time is not None:
+            event.expire_time.FromDatetime(session.expire_time)
+        subject = f"fleet.v1.session.{session.id}.{what}"
+        await self._add("PUBLISH", subject, event.id, inject_headers(), event.SerializeToString())
+
+    async def schedule_deadline(self, session: Session) -> None:
+        if session.expire_time is None:
+            raise ValueError("a session that has not started has no deadline")
+        due = session_event_pb2.DeadlineDue(session_id=session.id, expire_time=timestamp(session.expire_time))
+        headers = schedule_headers(due_time=session.expire_time, target=f"due.session.{session.id}")
+        await self._add(
+            "PUBLISH",
+            f"schedule.session.{session.id}",
+            self._ids.new("evt"),
+            headers | inject_headers(),
+            due.SerializeToString(),
+        )
+
+    async def cancel_deadline(self, session_id: SessionId) -> None:
+        await self._add("PURGE", f"schedule.session.{session_id}", self._ids.new("evt"), {}, b"")
+
+    async def _add(self, action: str, subject: str, message_id: str, headers: dict[str, str], payload: bytes) -> None:
+        await self._connection.execute(
+            "INSERT INTO fleet.outbox (action, subject, message_id, headers, payload) VALUES ($1, $2, $3, $4, $5)",
+            action,
+            subject,
+            message_id,
+            json.dumps(headers),
+            payload,
+        )
+
+
+class OutboxReader:
+    """The relay's side: takes what is oldest, and forgets what was delivered."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def relay(self, deliver: Callable[[list[Message]], Awaitable[None]], *, limit: int = 200) -> int:
+        """Hand up to `limit` messages to `deliver` in order and forget them; return how many there were.
+
+        Nothing is forgotten when `deliver` raises: it may then see a message again. Returns 0 while another
+        relay is at it.
+        """
+        with typed_errors():
+            async with self._pool.acquire(timeout=5.0) as connection, connection.transaction():
+                if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _RELAY_LOCK):
+                    return 0
+                rows = await connection.fetch(
+                    "SELECT id, action, subject, message_id, headers, payload FROM fleet.outbox ORDER BY id LIMIT $1",
+                    limit,
+                )
+                messages = [
+                    Message(
+                        row_id=row["id"],
+                        purge=row["action"] == "PURGE",
+                        subject=row["subject"],
+                        message_id=row["message_id"],
+                        headers=json.loads(row["headers"]),
+                        payload=row["payload"],
+                    )
+                    for row in rows
+                ]
+                if messages:
+                    await deliver(messages)
+                    await connection.execute(
+                        "DELETE FROM fleet.outbox WHERE id = ANY ($1)", [message.row_id for message in messages]
+                    )
+                return len(messages)

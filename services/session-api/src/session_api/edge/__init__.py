@@ -1,0 +1,1 @@
+"""The HTTP side: discovery and attaching by session ID."""

@@ -1,0 +1,49 @@
+"""Who may attach to what: an API key in a header, or a signed token in the URL."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fleetkit.errors import PermissionDenied, Unauthenticated
+from session_api.domain.caller import Scope
+from session_api.domain.session import Session, SessionId
+from session_api.usecases.access import Access
+from session_api.usecases.attaching import AttachEndpoint, Attaching
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """A running session, the way to it, and whether the caller came with a token rather than a key."""
+
+    session: Session
+    endpoint: AttachEndpoint
+    by_token: bool
+
+
+class AttachDoor:
+    """Lets holders of good credentials in."""
+
+    def __init__(self, *, access: Access, attaching: Attaching) -> None:
+        self._access = access
+        self._attaching = attaching
+
+    async def admit(self, session_id: SessionId, headers: Mapping[str, str], token: str | None) -> Admission:
+        """Return the way to a running session.
+
+        Raises Unauthenticated (also TokenInvalid), SessionNotFound, SessionNotOpen.
+        """
+        session = await self._session(session_id, headers, token)
+        endpoint = self._attaching.endpoint(session)
+        if endpoint is None:
+            raise AssertionError("a running session has an endpoint")
+        return Admission(session=session, endpoint=endpoint, by_token=token is not None)
+
+    async def _session(self, session_id: SessionId, headers: Mapping[str, str], token: str | None) -> Session:
+        if token is not None:
+            return await self._attaching.by_token(token, session_id)
+        key = headers.get("x-api-key")
+        if key is None:
+            raise Unauthenticated("Send an API key in the x-api-key header, or use a signed URL.")
+        caller = await self._access.caller(key)
+        if caller.scope is Scope.NODE:
+            raise PermissionDenied("A node's key does not attach.", scope="member")
+        return await self._attaching.by_key(caller, session_id)

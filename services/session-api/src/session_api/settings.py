@@ -1,0 +1,61 @@
+"""session-api's configuration, from the environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Self
+
+from fleetkit.settings import Secret, SettingsReader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an operator sets; what has a default in `from_env` may be left out."""
+
+    postgres_dsn: Secret
+    postgres_pool_size: int
+    nats_url: str
+    nats_token: Secret | None
+    # PEM of the Ed25519 key that signs attach, control and artifact tokens.
+    token_private_key: Secret
+    # `host:port` of artifact-store's gRPC server.
+    artifact_store_address: str
+    # Base URL under which callers reach the HTTP edge.
+    edge_url: str
+    grpc_listen: str
+    http_listen: str
+    heartbeat_interval: timedelta
+    # A node that was silent for this long is lost.
+    node_lease: timedelta
+    # A node that gets no answer for this long ends its browsers.
+    isolation_budget: timedelta
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Raises SettingsError that names every wrong, missing or unknown variable."""
+        read = SettingsReader(env)
+        settings = cls(
+            postgres_dsn=read.secret("FLEET_POSTGRES_DSN"),
+            postgres_pool_size=read.integer("FLEET_POSTGRES_POOL_SIZE", 20, minimum=2),
+            nats_url=read.text("FLEET_NATS_URL"),
+            nats_token=read.optional_secret("FLEET_NATS_TOKEN"),
+            token_private_key=read.secret("FLEET_TOKEN_PRIVATE_KEY"),
+            artifact_store_address=read.text("FLEET_ARTIFACT_STORE_ADDRESS"),
+            edge_url=read.text("FLEET_EDGE_URL"),
+            grpc_listen=read.text("FLEET_GRPC_LISTEN", "0.0.0.0:50051"),
+            http_listen=read.text("FLEET_HTTP_LISTEN", "0.0.0.0:8080"),
+            heartbeat_interval=read.duration("FLEET_HEARTBEAT_INTERVAL", timedelta(seconds=5)),
+            node_lease=read.duration("FLEET_NODE_LEASE", timedelta(seconds=15)),
+            isolation_budget=read.duration("FLEET_ISOLATION_BUDGET", timedelta(seconds=120)),
+        )
+        read.finish()
+        return settings
+
+
+def administrative_dsn(env: Mapping[str, str]) -> Secret:
+    """Return the one setting that the administrative commands need. Raises SettingsError."""
+    # They run where the service runs, so its other variables are no fault.
+    read = SettingsReader(env, own_prefix="FLEET_POSTGRES_DSN")
+    dsn = read.secret("FLEET_POSTGRES_DSN")
+    read.finish()
+    return dsn
