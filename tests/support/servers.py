@@ -31,5 +31,9 @@ class BackgroundServers:
         """Enter `server` and keep it until the end of the block."""
         return self._run(self._stack.enter_async_context(server))
 
+    async def call(self, work: Coroutine[object, object, T]) -> T:
+        """Run `work` on the servers' loop and return its result to a test's loop."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
     def _run(self, work: Coroutine[object, object, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=60)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=120)

@@ -1,0 +1,1 @@
+"""Hosts the browsers of one machine and lets clients attach to them."""

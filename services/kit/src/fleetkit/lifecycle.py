@@ -102,12 +102,15 @@ class OwnedTasks:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        if not self._tasks:
-            return
-        _, late = await asyncio.wait(self._tasks, timeout=self._grace.total_seconds())
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        end = asyncio.get_running_loop().time() + self._grace.total_seconds()
+        # Work may begin more work.
+        while self._tasks and (left := end - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        while self._tasks:
+            late = list(self._tasks)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     def start(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         """Run `work` to its end; a failure that nobody awaits is logged."""

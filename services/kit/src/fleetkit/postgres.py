@@ -3,15 +3,15 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import timedelta
 from importlib.resources import files
 from typing import TypeAlias
 
 import asyncpg
 
-from fleetkit.errors import Unavailable
-from fleetkit.settings import Secret
+from fleetkit.errors import Aborted, InvalidArgument, Unavailable
+from fleetkit.settings import Secret, SettingsReader
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,15 @@ class DatabaseUnavailable(Unavailable):
 
 class SchemaOutdated(Exception):
     """The database lacks migrations that this version of the service needs."""
+
+
+def dsn_from_env(env: Mapping[str, str]) -> Secret:
+    """Return FLEET_POSTGRES_DSN (or its _FILE): all that administrative commands need. Raises SettingsError."""
+    # They run where the service runs, so its other variables are no fault.
+    read = SettingsReader(env, own_prefix="FLEET_POSTGRES_DSN")
+    dsn = read.secret("FLEET_POSTGRES_DSN")
+    read.finish()
+    return dsn
 
 
 @contextlib.asynccontextmanager
@@ -64,7 +73,10 @@ async def _close(pool: Pool) -> None:
 
 @contextlib.contextmanager
 def typed_errors() -> Iterator[None]:
-    """Turn a broken connection or an exhausted pool into DatabaseUnavailable."""
+    """Turn a broken connection or an exhausted pool into DatabaseUnavailable, a lost race into Aborted.
+
+    Text that Postgres cannot hold, such as a NUL, came from outside: InvalidArgument.
+    """
     try:
         yield
     except (
@@ -76,6 +88,10 @@ def typed_errors() -> Iterator[None]:
         asyncpg.exceptions.InsufficientResourcesError,
     ) as error:
         raise DatabaseUnavailable("The database does not answer.", retry_after=_RETRY_AFTER) from error
+    except asyncpg.exceptions.TransactionRollbackError as error:
+        raise Aborted("Somebody else changed this at the same time; try again.") from error
+    except (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError) as error:
+        raise InvalidArgument("The request holds text with characters that cannot be stored.") from error
 
 
 async def migrate(dsn: Secret, *, schema: str, package: str) -> list[str]:
@@ -93,12 +109,13 @@ async def migrate(dsn: Secret, *, schema: str, package: str) -> list[str]:
             " (name text PRIMARY KEY, apply_time timestamptz NOT NULL DEFAULT now())"
         )
         applied = await _applied(connection, schema)
-        pending = [name for name in _available(package) if name not in applied]
+        scripts = await asyncio.to_thread(_scripts, package)
+        pending = [name for name in scripts if name not in applied]
         for name in pending:
             async with connection.transaction():
                 await connection.execute("SET LOCAL lock_timeout = '2s'")
                 await connection.execute(f'SET LOCAL search_path = "{schema}"')
-                await connection.execute((files(package) / f"{name}.sql").read_text())
+                await connection.execute(scripts[name])
                 await connection.execute(f'INSERT INTO "{schema}".migration (name) VALUES ($1)', name)  # noqa: S608  # our own schema name
             log.info("applied migration %s of schema %s", name, schema)
         return pending
@@ -112,7 +129,7 @@ async def check_schema(pool: Pool, *, schema: str, package: str) -> None:
         async with pool.acquire() as connection:
             known = await connection.fetchval("SELECT to_regclass($1)", f"{schema}.migration")
             applied = await _applied(connection, schema) if known else set()
-    missing = [name for name in _available(package) if name not in applied]
+    missing = [name for name in await asyncio.to_thread(_scripts, package) if name not in applied]
     if missing:
         raise SchemaOutdated(f"schema {schema} lacks migrations {', '.join(missing)}: run the migrate command first")
 
@@ -122,5 +139,6 @@ async def _applied(connection: Connection, schema: str) -> set[str]:
     return {row["name"] for row in rows}
 
 
-def _available(package: str) -> list[str]:
-    return sorted(entry.name.removesuffix(".sql") for entry in files(package).iterdir() if entry.name.endswith(".sql"))
+def _scripts(package: str) -> dict[str, str]:
+    entries = sorted(files(package).iterdir(), key=lambda entry: entry.name)
+    return {entry.name.removesuffix(".sql"): entry.read_text() for entry in entries if entry.name.endswith(".sql")}

@@ -116,8 +116,10 @@ class SettingsReader:
                 text = default
             if text is None:
                 raise ValueError("is required")
+            if not text and default is None:
+                raise ValueError("is empty")
             return parse(text)
-        except (ValueError, OSError) as error:
+        except (ValueError, OverflowError, OSError) as error:
             # The value itself is left out: it may be a secret.
             what = "must be a number" if isinstance(error, ValueError) and "invalid literal" in str(error) else error
             self._faults.append(f"{name}: {what}")

@@ -7,11 +7,12 @@ import sys
 from datetime import timedelta
 
 from fleetkit.lifecycle import EX_CONFIG, run_service
+from fleetkit.postgres import dsn_from_env
 from fleetkit.settings import SettingsError
 from session_api import bootstrap
 from session_api.domain.caller import Scope
 from session_api.domain.session import OrganizationId
-from session_api.settings import Settings, administrative_dsn
+from session_api.settings import Settings
 
 
 def main() -> int:
@@ -28,7 +29,7 @@ def main() -> int:
         run_service("session-api", lambda stop: bootstrap.run(Settings.from_env(os.environ), stop))
         return 0
     try:
-        dsn = administrative_dsn(os.environ)
+        dsn = dsn_from_env(os.environ)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return EX_CONFIG

@@ -50,12 +50,3 @@ class Settings:
         )
         read.finish()
         return settings
-
-
-def administrative_dsn(env: Mapping[str, str]) -> Secret:
-    """Return the one setting that the administrative commands need. Raises SettingsError."""
-    # They run where the service runs, so its other variables are no fault.
-    read = SettingsReader(env, own_prefix="FLEET_POSTGRES_DSN")
-    dsn = read.secret("FLEET_POSTGRES_DSN")
-    read.finish()
-    return dsn

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -19,7 +20,7 @@ from fleetkit.rpc.status import code_of, to_status
 log = logging.getLogger(__name__)
 
 # A unary call without a deadline, or with a longer one, gets this one.
-MAX_UNARY_SECONDS = 60.0
+MAX_UNARY_TIME = timedelta(seconds=60)
 # Reserved for the infrastructure: health checks and reflection need no credentials.
 _OPEN_SERVICES = ("/grpc.health.v1.", "/grpc.reflection.")
 
@@ -27,8 +28,9 @@ _OPEN_SERVICES = ("/grpc.health.v1.", "/grpc.reflection.")
 class ServingInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every handler of a server, in one place, in the order of this module's first line."""
 
-    def __init__(self, authenticator: Authenticator) -> None:
+    def __init__(self, authenticator: Authenticator, *, unary_limit: timedelta = MAX_UNARY_TIME) -> None:
         self._authenticator = authenticator
+        self._unary_limit = unary_limit
         self._durations = metrics.get_meter(__name__).create_histogram(
             "rpc.server.call.duration", unit="s", description="Time from the call's arrival to its answer."
         )
@@ -58,20 +60,20 @@ class ServingInterceptor(grpc.aio.ServerInterceptor):
         make_unary = (
             grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
         )
-        cap = None if handler.request_streaming else MAX_UNARY_SECONDS
+        cap = None if handler.request_streaming else self._unary_limit.total_seconds()
         return make_unary(self._unary(method, unary, cap), **serializers)
 
     def _unary(self, method: str, behavior: Any, cap: float | None) -> Callable[[Any, Context], Awaitable[Any]]:
         async def call(request: Any, context: Context) -> Any:
-            started = time.monotonic()
+            started, timer = time.monotonic(), asyncio.timeout(cap)
             try:
-                await self._admit(method, context)
-                async with asyncio.timeout(cap) as timer:
+                async with timer:
+                    await self._admit(method, context)
                     response = await behavior(_checked(request), context)
             except TimeoutError:
                 if not timer.expired():
                     await self._refuse(method, started, context, _unexpected(method))
-                await self._refuse(method, started, context, DeadlineExceeded(f"The call took longer than {cap} s."))
+                await self._refuse(method, started, context, DeadlineExceeded(f"The call took longer than {cap:g} s."))
             except (FleetError, Exception) as error:
                 await self._refuse(method, started, context, _typed(method, error))
             self._record(method, started, grpc.StatusCode.OK)
@@ -137,14 +139,25 @@ async def _checked_stream(requests: AsyncIterator[Message]) -> AsyncIterator[Mes
 
 def check(request: Message) -> None:
     """Raise InvalidArgument that names every field which breaks a rule of the request's schema."""
-    violations = protovalidate.collect_violations(request)
+    try:
+        violations = protovalidate.collect_violations(request)
+    except protovalidate.EvaluationError as error:
+        # A value that its own type does not allow, such as a Duration of more than 10 000 years.
+        raise InvalidArgument(f"The request is not valid: {error}.") from error
     if not violations:
         return
     fields: dict[str, str] = {}
     for violation in violations:
         field = violation.proto.field
-        path = ".".join(element.field_name for element in field.elements) if field else ""
+        path = (
+            ".".join(f"{element.field_name}{_index(element.subscript)}" for element in field.elements) if field else ""
+        )
         text = violation.proto.message
         fields[path] = f"{fields[path]}, {text}" if path in fields else text
     summary = "; ".join(f"{path}: {text}" for path, text in fields.items())
     raise InvalidArgument(f"The request is not valid: {summary}.", fields=fields)
+
+
+def _index(subscript: Any) -> str:
+    # Generated for protovalidate alone; not worth a dependency on its private stubs.
+    return f"[{subscript.value}]" if subscript is not None and subscript.field == "index" else ""

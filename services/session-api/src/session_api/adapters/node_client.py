@@ -85,7 +85,7 @@ class GrpcNodeGateway:
         allocation = _allocation(session)
         stub = self._stubs.get(allocation.node_address)
         if stub is None:
-            opened = await self._channels.enter_async_context(channel(allocation.node_address))
+            opened = await self._channels.enter_async_context(channel(allocation.node_address, retries=False))
             stub = self._stubs.setdefault(allocation.node_address, browser_service_pb2_grpc.BrowserServiceStub(opened))
         token = self._signer.sign(audience=f"node:{allocation.node_id}", subject="session-api", ttl=_CALL_TOKEN_TTL)
         return stub, bearer(token)

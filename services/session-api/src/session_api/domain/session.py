@@ -139,6 +139,11 @@ class Session:
         """Started and not ended."""
         return self.state in {SessionState.RUNNING, SessionState.CLOSING}
 
+    @property
+    def holder(self) -> tuple[NodeId, int] | None:
+        """The node that the session is allocated to, and the epoch."""
+        return (self.allocation.node_id, self.epoch) if self.allocation else None
+
     def allocated(self, allocation: Allocation) -> Self:
         """Return the session on a node, under the next epoch."""
         return replace(self, allocation=allocation, epoch=self.epoch + 1)

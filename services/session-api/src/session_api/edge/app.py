@@ -1,6 +1,8 @@
 """The edge's plain HTTP: discovery, liveness, readiness."""
 
+import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import uvicorn
@@ -10,7 +12,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from fleetkit.errors import FleetError, Unauthenticated
-from fleetkit.lifecycle import background
 from fleetkit.telemetry import log_context
 from session_api.domain.session import SessionId
 from session_api.edge.door import AttachDoor
@@ -77,13 +78,14 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving_edge(address: str, app: Starlette, door: AttachDoor) -> AsyncIterator[None]:
-    """Serve the edge on `host:port` within the block. Raises OSError when the address is taken."""
-    host, _, port = address.rpartition(":")
+async def serving_edge(address: str, app: Starlette, door: AttachDoor) -> AsyncIterator[int]:
+    """Serve the edge on `host:port` (port 0: any free one) within the block, which is given the port.
+
+    At its end attached clients are cut off and running requests get 5 s. Raises OSError when the address is taken.
+    """
+    listening = _listening(address)
     config = uvicorn.Config(
         app,
-        host=host,
-        port=int(port),
         http="httptools",
         ws=attach_protocol(door),  # type: ignore[arg-type]  # called as a protocol class is
         lifespan="off",
@@ -94,8 +96,16 @@ async def serving_edge(address: str, app: Starlette, door: AttachDoor) -> AsyncI
     )
     server = _Server(config)
     config.load()
-    async with background(server.serve()):
+    async with asyncio.TaskGroup() as group:
+        _ = group.create_task(server.serve(sockets=[listening]))
         try:
-            yield
+            yield listening.getsockname()[1]
         finally:
             server.should_exit = True
+
+
+def _listening(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    # Connections wait in the socket's queue until uvicorn takes them.
+    return socket.create_server((host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET)

@@ -12,7 +12,7 @@ from session_api.usecases.attaching import AttachEndpoint, Attaching
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """A running session, the way to it, and whether the caller came with a token rather than a key."""
+    """A running session, the way to it, and whether the caller came with a token and without a key."""
 
     session: Session
     endpoint: AttachEndpoint
@@ -35,7 +35,8 @@ class AttachDoor:
         endpoint = self._attaching.endpoint(session)
         if endpoint is None:
             raise AssertionError("a running session has an endpoint")
-        return Admission(session=session, endpoint=endpoint, by_token=token is not None)
+        # A client that was given a signed URL may send its key along all the same.
+        return Admission(session=session, endpoint=endpoint, by_token=token is not None and "x-api-key" not in headers)
 
     async def _session(self, session_id: SessionId, headers: Mapping[str, str], token: str | None) -> Session:
         if token is not None:

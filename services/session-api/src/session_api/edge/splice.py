@@ -9,6 +9,7 @@ import logging
 import ssl
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
 from opentelemetry import trace
@@ -38,11 +39,12 @@ class _Joined(asyncio.Protocol):
 
     transport: asyncio.Transport
     other: "_Joined | None" = None
+    is_connected = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("the edge serves sockets only")
-        self.transport = transport
+        # uvloop's transports have the methods of asyncio.Transport, but not its class.
+        self.transport = cast("asyncio.Transport", transport)
+        self.is_connected = True
 
     def data_received(self, data: bytes) -> None:
         if self.other is not None:
@@ -120,16 +122,19 @@ class AttachProtocol(_Joined):
             log.info("a client attached through the edge")
 
     async def _dial(self, admission: Admission) -> _Joined:
-        url = urlsplit(admission.endpoint.direct_url)
+        node, url = _Joined(), urlsplit(admission.endpoint.direct_url)
         secure = ssl.create_default_context() if url.scheme == "wss" else None
         port = url.port or (443 if secure else 80)
         try:
             async with asyncio.timeout(_DIAL_TIMEOUT_SECONDS):
-                _, node = await asyncio.get_running_loop().create_connection(
-                    _Joined, url.hostname or "", port, ssl=secure
-                )
+                await asyncio.get_running_loop().create_connection(lambda: node, url.hostname or "", port, ssl=secure)
         except (OSError, TimeoutError) as error:
             raise NodeUnavailable("The node does not answer.") from error
+        except asyncio.CancelledError:
+            # The client left; the connection may have come about at the same moment.
+            if node.is_connected:
+                node.transport.abort()
+            raise
         return node
 
     def _refuse(self, error: FleetError) -> None:

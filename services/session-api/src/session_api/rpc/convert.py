@@ -2,9 +2,12 @@
 
 from datetime import UTC, datetime
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from browserfleet.browser.v1 import browser_pb2
 from browserfleet.node.v1 import node_pb2, node_service_pb2
 from browserfleet.session.v1 import session_pb2, session_service_pb2
+from fleetkit.errors import InvalidArgument
 from fleetkit.rpc.times import duration, timestamp
 from session_api.domain.caller import Caller
 from session_api.domain.node import Assignment, EndedBrowser, NewNode, NodeReport, RunningBrowser
@@ -33,8 +36,12 @@ def new_session(request: session_service_pb2.CreateSessionRequest) -> NewSession
 
 
 def browser_type(value: browser_pb2.BrowserType.ValueType) -> BrowserType:
+    """Return the kind of browser; raises InvalidArgument for one that this version does not know."""
     if value == _UNSPECIFIED_BROWSER:
         return BrowserType.CHROME
+    if value not in browser_pb2.BrowserType.values():
+        fault = "must be a browser type that this version knows"
+        raise InvalidArgument(f"The request is not valid: browser_type: {fault}.", fields={"spec.browser_type": fault})
     return BrowserType(browser_pb2.BrowserType.Name(value).removeprefix("BROWSER_TYPE_"))
 
 
@@ -45,7 +52,7 @@ def query_of(request: session_service_pb2.ListSessionsRequest, caller: Caller) -
     return SessionQuery(
         organization_id=caller.visible_organization,
         states=tuple(SessionState(state) for state in states),
-        expire_before=_instant(expire_before.ToDatetime()) if narrow.HasField("expire_before") else None,
+        expire_before=_instant(expire_before) if narrow.HasField("expire_before") else None,
         node_id=NodeId(narrow.node_id) if narrow.node_id else None,
     )
 
@@ -93,7 +100,12 @@ def new_node(request: node_service_pb2.RegisterNodeRequest) -> NewNode:
         address=request.address,
         attach_url=request.attach_url,
         slots=request.slots,
-        browsers={browser_type(browser.browser_type): browser.product for browser in request.browsers},
+        # A newer node may have kinds that this version does not know.
+        browsers={
+            browser_type(browser.browser_type): browser.product
+            for browser in request.browsers
+            if browser.browser_type in browser_pb2.BrowserType.values()
+        },
     )
 
 
@@ -127,10 +139,15 @@ def assignment_to_proto(assignment: Assignment) -> node_pb2.Assignment:
 
 
 def _close_reason(value: session_pb2.CloseReason.ValueType) -> CloseReason:
-    name = session_pb2.CloseReason.Name(value).removeprefix("CLOSE_REASON_")
     # A newer node may know reasons that this version does not.
+    known = value in session_pb2.CloseReason.values() and value != session_pb2.CLOSE_REASON_UNSPECIFIED
+    name = session_pb2.CloseReason.Name(value).removeprefix("CLOSE_REASON_") if known else ""
     return CloseReason(name) if name in CloseReason.__members__ else CloseReason.BROWSER_CRASHED
 
 
-def _instant(naive: datetime) -> datetime:
-    return naive.replace(tzinfo=UTC)
+def _instant(value: Timestamp) -> datetime:
+    try:
+        return value.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        fault = "must be an instant of the years 1 to 9999"
+        raise InvalidArgument(f"The request is not valid: {fault}.", fields={"filter.expire_before": fault}) from error

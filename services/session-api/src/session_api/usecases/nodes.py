@@ -48,7 +48,9 @@ class Nodes:
         if not known:
             raise RegistrationEnded("This registration has ended: end all browsers and register anew.")
         for ended in report.ended:
-            await self._end(ended.session_id, ended.close_reason, message=ended.message, epoch=ended.epoch)
+            # A node speaks for the sessions that it holds, and for no other.
+            holder = (report.node_id, ended.epoch)
+            await self._end(ended.session_id, ended.close_reason, message=ended.message, holder=holder)
         async with self._database.transaction() as tx:
             await tx.sessions.record_clients(report.node_id, report.running)
             unfinished = await tx.sessions.unfinished_of(report.node_id)
@@ -77,7 +79,7 @@ class Nodes:
         assignments = []
         for session in unfinished:
             if (session.id, session.epoch) not in reported and _is_missing(session, now):
-                await self._end(session.id, CloseReason.BROWSER_CRASHED, epoch=session.epoch)
+                await self._end(session.id, CloseReason.BROWSER_CRASHED, holder=session.holder)
             elif session.state in {SessionState.STARTING, SessionState.RUNNING}:
                 remaining = (session.expire_time or now + session.timeout) - now
                 assignments.append(Assignment(session_id=session.id, epoch=session.epoch, remaining=remaining))
@@ -90,12 +92,17 @@ class Nodes:
             await self._end(session_id, CloseReason.NODE_LOST)
 
     async def _end(
-        self, session_id: SessionId, reason: CloseReason, *, message: str = "", epoch: int | None = None
+        self,
+        session_id: SessionId,
+        reason: CloseReason,
+        *,
+        message: str = "",
+        holder: tuple[NodeId, int] | None = None,
     ) -> None:
         # One session a transaction, always session before node: two rows locked in one order cannot deadlock.
         try:
             async with self._database.transaction() as tx:
-                await end_session(tx, session_id, reason=reason, message=message, epoch=epoch)
+                await end_session(tx, session_id, reason=reason, message=message, holder=holder)
         except SessionNotFound:
             log.warning("a node reported session %s, which was never here", session_id)
         self._relay.set()

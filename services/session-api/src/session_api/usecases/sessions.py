@@ -21,6 +21,7 @@ from session_api.domain.session import (
     BrowserFacts,
     BrowserSpec,
     CloseReason,
+    NodeId,
     Session,
     SessionId,
     SessionState,
@@ -65,18 +66,15 @@ class Sessions:
         Raises RequestIdReused, NoCapableNode, NoCapacity, BrowserStartFailed, NodeUnavailable. A session whose
         browser did not start is FAILED, and found under the request's idempotency key.
         """
-        session = await self._tasks.finish(self._allocate(caller, request))
-        with log_context(session_id=session.id):
-            if session.state is not SessionState.STARTING:
-                return session
-            start = self._tasks.start(self._start(session))
-            try:
-                return await asyncio.shield(start)
-            except asyncio.CancelledError:
-                if not request.request_id:
-                    # Nobody can find this session again.
-                    _ = self._tasks.start(self._close(session.id, reason=CloseReason.CLIENT_GONE))
-                raise
+        allocation = self._tasks.start(self._allocate(caller, request))
+        creation = self._tasks.start(self._create(allocation))
+        try:
+            return await asyncio.shield(creation)
+        except asyncio.CancelledError:
+            if not request.request_id:
+                # Nobody can find this session again.
+                _ = self._tasks.start(self._abandon(allocation))
+            raise
 
     async def get(self, caller: Caller, session_id: SessionId) -> Session:
         """Return a session, open or ended. Raises SessionNotFound."""
@@ -129,6 +127,15 @@ class Sessions:
             await self._end(session_id, reason=CloseReason.START_FAILED)
         for session_id in closing:
             await self._end(session_id, reason=CloseReason.USER_REQUESTED)
+
+    async def _create(self, allocation: asyncio.Task[Session]) -> Session:
+        session = await allocation
+        with log_context(session_id=session.id):
+            return await self._start(session) if session.state is SessionState.STARTING else session
+
+    async def _abandon(self, allocation: asyncio.Task[Session]) -> None:
+        session = await allocation
+        await self._close(session.id, reason=CloseReason.CLIENT_GONE)
 
     async def _allocate(self, caller: Caller, request: NewSession) -> Session:
         try:
@@ -215,7 +222,12 @@ class Sessions:
                 return running
         # Closed while it was starting: the close may have come to the node before the browser did.
         await self._stop_quietly(session, current.close_reason or CloseReason.USER_REQUESTED)
-        raise SessionNotOpen(f"The session was ended while it was starting: {current.close_message}")
+        raise SessionNotOpen(
+            f"The session was ended while it was starting: {current.close_message}",
+            session_id=session.id,
+            state=str(current.state),
+            close_reason=str(current.close_reason or ""),
+        )
 
     async def _close(self, session_id: SessionId, *, reason: CloseReason, only_overdue: bool = False) -> Session:
         async with self._database.transaction() as tx:
@@ -247,14 +259,19 @@ class Sessions:
 
 
 async def end_session(
-    tx: Transaction, session_id: SessionId, *, reason: CloseReason, message: str = "", epoch: int | None = None
+    tx: Transaction,
+    session_id: SessionId,
+    *,
+    reason: CloseReason,
+    message: str = "",
+    holder: tuple[NodeId, int] | None = None,
 ) -> Session:
     """Bring a session into its final state and free its slot, once, whoever else tries.
 
-    With `epoch`, a session that was allocated anew since is left alone.
+    With `holder`, a node and an epoch, a session that they do not hold is left alone.
     """
     session = await tx.sessions.lock(session_id)
-    if session.state.is_final or epoch not in {None, session.epoch}:
+    if session.state.is_final or holder not in {None, session.holder}:
         return session
     now = await tx.now()
     ended = session.ended(now=now, reason=reason, message=message)

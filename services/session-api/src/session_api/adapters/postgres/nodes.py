@@ -56,7 +56,8 @@ class PostgresNodeRepository:
 
     async def release_slot(self, allocation: Allocation) -> None:
         await self._connection.execute(
-            "UPDATE fleet.node SET slots_used = slots_used - 1 WHERE id = $1 AND registration_id = $2",
+            "UPDATE fleet.node SET slots_used = slots_used - 1"
+            " WHERE id = $1 AND registration_id = $2 AND slots_used > 0",
             allocation.node_id,
             allocation.registration_id,
         )

@@ -89,7 +89,7 @@ class OutboxReader:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def relay(self, deliver: Callable[[list[Message]], Awaitable[None]], *, limit: int = 200) -> int:
+    async def relay(self, deliver: Callable[[list[Message]], Awaitable[None]], *, limit: int = 50) -> int:
         """Hand up to `limit` messages to `deliver` in order and forget them; return how many there were.
 
         Nothing is forgotten when `deliver` raises: it may then see a message again. Returns 0 while another

@@ -1,0 +1,73 @@
+"""Client of a browserfleet: live browsers that stay open between runs.
+
+    async with Fleet.from_env() as fleet, fleet.session(timeout="30m") as s:
+        browser = await s.playwright()
+        page = browser.contexts[0].pages[0]
+
+`browser.close()` only detaches: a session ends with its block, with `close()`, or at its deadline. The API key travels
+in headers, never in a URL.
+"""
+
+from browserfleet.client.artifact import Artifact
+from browserfleet.client.calls import Retries
+from browserfleet.client.errors import (
+    ArtifactFailed,
+    ArtifactNotFound,
+    AttachFailed,
+    BrowserStartFailed,
+    CallTimedOut,
+    ConfigurationInvalid,
+    FleetError,
+    FleetFull,
+    FleetUnavailable,
+    InvalidRequest,
+    LimitReached,
+    NoCapableNode,
+    NotFound,
+    PermissionDenied,
+    RequestIdReused,
+    SessionEnded,
+    SessionNotFound,
+    SessionNotOpen,
+    TimeoutLimit,
+    TransferFailed,
+    Unauthenticated,
+    WaitTimedOut,
+)
+from browserfleet.client.fleet import Fleet
+from browserfleet.client.session import Session
+from browserfleet.client.settings import FleetSettings
+from browserfleet.client.states import ArtifactState, CloseReason, SessionState
+
+__all__ = [
+    "Artifact",
+    "ArtifactFailed",
+    "ArtifactNotFound",
+    "ArtifactState",
+    "AttachFailed",
+    "BrowserStartFailed",
+    "CallTimedOut",
+    "CloseReason",
+    "ConfigurationInvalid",
+    "Fleet",
+    "FleetError",
+    "FleetFull",
+    "FleetSettings",
+    "FleetUnavailable",
+    "InvalidRequest",
+    "LimitReached",
+    "NoCapableNode",
+    "NotFound",
+    "PermissionDenied",
+    "RequestIdReused",
+    "Retries",
+    "Session",
+    "SessionEnded",
+    "SessionNotFound",
+    "SessionNotOpen",
+    "SessionState",
+    "TimeoutLimit",
+    "TransferFailed",
+    "Unauthenticated",
+    "WaitTimedOut",
+]

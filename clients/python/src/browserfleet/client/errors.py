@@ -1,0 +1,138 @@
+"""What can go wrong, as types that a caller can act on.
+
+Every error of this package is a `FleetError`. `reason` is the machine-readable reason from the fleet (the names of
+`browserfleet.error.v1.ErrorReason`), or the client's own where the fault was found here; `metadata` is what the fleet
+says beside it; no message holds a key or a token.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from browserfleet.client.states import CloseReason, SessionState
+
+
+class FleetError(Exception):
+    """A fault that has no class of its own."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+        retry_after: timedelta | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.metadata = dict(metadata or {})
+        self.retry_after = retry_after
+
+
+class ConfigurationInvalid(FleetError):
+    """The environment does not say how to reach a fleet; `faults` lists everything that is wrong with it."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("; ".join(faults), reason="CONFIGURATION_INVALID")
+        self.faults = tuple(faults)
+
+
+class InvalidRequest(FleetError):
+    """The fleet refuses the request whatever its state; `fields` maps each wrong field to what is wrong with it."""
+
+    fields: Mapping[str, str] = {}
+
+
+class Unauthenticated(FleetError):
+    """The fleet does not know the API key."""
+
+
+class PermissionDenied(FleetError):
+    """The API key may not do this."""
+
+
+class NotFound(FleetError):
+    """No such thing in this organization."""
+
+
+class SessionNotFound(NotFound):
+    """No such session in this organization."""
+
+
+class ArtifactNotFound(NotFound):
+    """No such artifact in this organization."""
+
+
+class SessionNotOpen(FleetError):
+    """The session is not running; `state` says what it is."""
+
+    def __init__(
+        self, message: str, *, state: SessionState = SessionState.UNSPECIFIED, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, reason="SESSION_NOT_OPEN", metadata=metadata)
+        self.state = state
+
+
+class SessionEnded(SessionNotOpen):
+    """The session has ended, for `close_reason`, at the instant `at` (None where the fleet did not say)."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        close_reason: CloseReason = CloseReason.UNSPECIFIED,
+        at: datetime | None = None,
+        state: SessionState = SessionState.CLOSED,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, state=state, metadata=metadata)
+        self.close_reason = close_reason
+        self.at = at
+
+
+class FleetFull(FleetError):
+    """Every slot is taken; `retry_after`, where set, is when the fleet would have you ask again."""
+
+
+class LimitReached(FleetError):
+    """A quota or a size limit is used up."""
+
+
+class TimeoutLimit(FleetError):
+    """The session's lifetime would pass the operator's limit (`metadata["limit_seconds"]`)."""
+
+
+class NoCapableNode(FleetError):
+    """No node of the fleet has such a browser."""
+
+
+class RequestIdReused(FleetError):
+    """The request ID was used for another request."""
+
+
+class FleetUnavailable(FleetError):
+    """The fleet does not answer now; what was safe to repeat has been repeated."""
+
+
+class BrowserStartFailed(FleetUnavailable):
+    """The browser did not come up; a new session may."""
+
+
+class CallTimedOut(FleetError):
+    """No answer in time; what became of the call is not known."""
+
+
+class AttachFailed(FleetError):
+    """The session runs, but no connection to its browser came about."""
+
+
+class WaitTimedOut(FleetError):
+    """What was waited for did not come within the bound."""
+
+
+class ArtifactFailed(FleetError):
+    """The artifact's bytes were lost before they were stored."""
+
+
+class TransferFailed(FleetError):
+    """The artifact's bytes did not arrive, or are not the bytes that the fleet stored."""

@@ -1,0 +1,65 @@
+"""The states and reasons that a fleet reports, as strings that compare and print.
+
+A fleet newer than this client may report a value that is not known here: it reads as UNSPECIFIED.
+"""
+
+from enum import StrEnum, auto
+from typing import Self
+
+
+class _Reported(StrEnum):
+    @staticmethod
+    def _generate_next_value_(name: str, start: int, count: int, last_values: list[str]) -> str:
+        return name
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self:
+        return cls("UNSPECIFIED")
+
+
+class SessionState(_Reported):
+    """Where a session is in its life; CLOSED and FAILED are final."""
+
+    UNSPECIFIED = auto()
+    QUEUED = auto()
+    STARTING = auto()
+    RUNNING = auto()
+    CLOSING = auto()
+    CLOSED = auto()
+    FAILED = auto()
+
+    @property
+    def final(self) -> bool:
+        """Whether the session has ended for good."""
+        return self in (SessionState.CLOSED, SessionState.FAILED)
+
+
+class CloseReason(_Reported):
+    """Why a session ended."""
+
+    UNSPECIFIED = auto()
+    USER_REQUESTED = auto()
+    TIMED_OUT = auto()
+    IDLE = auto()
+    QUEUE_TIMED_OUT = auto()
+    START_FAILED = auto()
+    BROWSER_CRASHED = auto()
+    NODE_LOST = auto()
+    NODE_DRAINED = auto()
+    CLIENT_GONE = auto()
+    OUT_OF_MEMORY = auto()
+    DISK_FULL = auto()
+
+
+class ArtifactState(_Reported):
+    """Where an artifact's bytes are; STORED and FAILED are final."""
+
+    UNSPECIFIED = auto()
+    PENDING = auto()
+    STORED = auto()
+    FAILED = auto()
+
+    @property
+    def final(self) -> bool:
+        """Whether the bytes are in the store, or lost for good."""
+        return self in (ArtifactState.STORED, ArtifactState.FAILED)

@@ -1,0 +1,58 @@
+"""artifact-store's settings; README.md and the deployments name the variables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+from fleetkit.settings import Secret, SettingsReader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """`scratch_dir` belongs to this process alone and is emptied at its start; None: a new folder under /tmp."""
+
+    postgres_dsn: Secret
+    token_public_key: Secret
+    s3_endpoint: str
+    s3_public_endpoint: str
+    s3_region: str
+    s3_bucket: str
+    s3_access_key: str
+    s3_secret_key: Secret
+    grpc_listen: str
+    max_artifact_bytes: int
+    max_uploads: int
+    url_ttl: timedelta
+    finish_interval: timedelta
+    finish_timeout: timedelta
+    upload_ttl: timedelta
+    scratch_dir: Path | None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Raises SettingsError that names every bad variable."""
+        reader = SettingsReader(env)
+        endpoint = reader.text("FLEET_S3_ENDPOINT")
+        scratch = reader.optional_text("FLEET_SCRATCH_DIR")
+        settings = cls(
+            postgres_dsn=reader.secret("FLEET_POSTGRES_DSN"),
+            token_public_key=reader.secret("FLEET_TOKEN_PUBLIC_KEY"),
+            s3_endpoint=endpoint,
+            s3_public_endpoint=reader.text("FLEET_S3_PUBLIC_ENDPOINT", endpoint),
+            s3_region=reader.text("FLEET_S3_REGION", "us-east-1"),
+            s3_bucket=reader.text("FLEET_S3_BUCKET"),
+            s3_access_key=reader.text("FLEET_S3_ACCESS_KEY"),
+            s3_secret_key=reader.secret("FLEET_S3_SECRET_KEY"),
+            grpc_listen=reader.text("FLEET_GRPC_LISTEN", "0.0.0.0:50053"),
+            max_artifact_bytes=reader.integer("FLEET_MAX_ARTIFACT_BYTES", 5 * 1024**3, minimum=1),
+            max_uploads=reader.integer("FLEET_MAX_UPLOADS", 32, minimum=1),
+            url_ttl=reader.duration("FLEET_URL_TTL", timedelta(minutes=15)),
+            finish_interval=reader.duration("FLEET_FINISH_INTERVAL", timedelta(seconds=5)),
+            finish_timeout=reader.duration("FLEET_FINISH_TIMEOUT", timedelta(hours=4)),
+            upload_ttl=reader.duration("FLEET_UPLOAD_TTL", timedelta(hours=24)),
+            scratch_dir=Path(scratch) if scratch else None,
+        )
+        reader.finish()
+        return settings

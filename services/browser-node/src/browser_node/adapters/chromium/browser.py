@@ -1,0 +1,204 @@
+"""A session's browser that is up: its clients, its recordings and downloads, and its end."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from datetime import timedelta
+
+from browser_node.adapters.chromium.command_filter import SessionFolders
+from browser_node.adapters.chromium.connection import Connection
+from browser_node.adapters.chromium.downloads import Downloads
+from browser_node.adapters.chromium.multiplexer import CdpError, Multiplexer
+from browser_node.adapters.chromium.recorder import Recording
+from browser_node.adapters.chromium.screencast import Screencast
+from browser_node.adapters.chromium.tree import BrowserTree
+from browser_node.domain.artifact import ArtifactOrigin
+from browser_node.domain.browser import BrowserEnd, BrowserFacts, CloseReason, RunId
+from browser_node.domain.errors import ClientLimit, SessionNotOpen
+from browser_node.usecases.ports import ArtifactSpool, CdpClient, CdpConnection
+from fleetkit.ids import IdSource
+
+log = logging.getLogger(__name__)
+
+MAX_CLIENTS = 16
+
+_PING_INTERVAL = timedelta(seconds=5)
+_PING_TIMEOUT = timedelta(seconds=2)
+# A browser that answers neither of so many pings in a row, and says nothing else, hangs.
+_MISSED_PINGS = 2
+_GRACEFUL = timedelta(seconds=2)
+_KEEPING = timedelta(seconds=10)
+
+# WebSocket close code: the service goes away under the client.
+_GOING_AWAY = 1001
+
+
+class BrowserPipe(Multiplexer):
+    """A multiplexer that reads a pipe: when the pipe fills up, clients are not read until it drains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed = asyncio.Event()
+        self.connections: dict[Connection, RunId] = {}
+
+    def pipe_closed(self) -> None:
+        self.closed.set()
+
+    def pipe_full(self) -> None:
+        for connection in self.connections:
+            connection.client.pause_reading()
+
+    def pipe_drained(self) -> None:
+        for connection in self.connections:
+            connection.client.resume_reading()
+
+
+class ChromiumBrowser:
+    """A live browser of one session."""
+
+    def __init__(
+        self,
+        *,
+        tree: BrowserTree,
+        pipe: BrowserPipe,
+        facts: BrowserFacts,
+        downloads: Downloads,
+        origin: ArtifactOrigin,
+        spool: ArtifactSpool,
+        ids: IdSource,
+    ) -> None:
+        self._tree = tree
+        self._pipe = pipe
+        self._facts = facts
+        self._downloads = downloads
+        self._origin = origin
+        self._spool = spool
+        self._ids = ids
+        self._folders = SessionFolders(downloads=tree.folders.downloads, uploads=tree.folders.uploads)
+        self._screencast = Screencast(pipe)
+        self._recordings: dict[RunId, Recording] = {}
+        self._chores: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    @property
+    def facts(self) -> BrowserFacts:
+        return self._facts
+
+    @property
+    def pid(self) -> int:
+        """The main process, for tests and for the operator's eyes."""
+        return self._tree.pid
+
+    @property
+    def client_count(self) -> int:
+        return len(self._pipe.connections)
+
+    async def attach(self, client: CdpClient) -> CdpConnection:
+        """Join a client and begin a run with its recording. Raises ClientLimit, SessionNotOpen."""
+        if self._closing or self._pipe.closed.is_set():
+            raise SessionNotOpen("The session's browser has ended.")
+        if len(self._pipe.connections) >= MAX_CLIENTS:
+            raise ClientLimit(f"At most {MAX_CLIENTS} clients can be attached.", limit=str(MAX_CLIENTS))
+        run_id = RunId(self._ids.new("run"))
+        connection = Connection(
+            multiplexer=self._pipe,
+            client=client,
+            folders=self._folders,
+            on_context=self._downloads.cover,
+            on_action=self._screencast.follow,
+            on_leave=self._on_leave,
+        )
+        self._pipe.connections[connection] = run_id
+        self._downloads.current_run = run_id
+        try:
+            await connection.open()
+        except (CdpError, asyncio.CancelledError) as error:
+            connection.leave()
+            if isinstance(error, CdpError):
+                raise SessionNotOpen("The session's browser has ended.") from error
+            raise
+        if connection in self._pipe.connections:
+            self._begin_recording(run_id)
+        log.info("a client attached", extra={"run_id": run_id})
+        return connection
+
+    def _begin_recording(self, run_id: RunId) -> None:
+        recording = Recording(run_id=run_id, origin=self._origin, screencast=self._screencast, spool=self._spool)
+        self._recordings[run_id] = recording
+        self._do(recording.record())
+
+    def _on_leave(self, connection: Connection) -> None:
+        run_id = self._pipe.connections.pop(connection)
+        recording = self._recordings.pop(run_id, None)
+        if recording is not None:
+            recording.finish()
+        self._downloads.current_run = next(reversed(self._pipe.connections.values()), None)
+        log.info("a client left", extra={"run_id": run_id})
+
+    def _do(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+    async def ended(self) -> BrowserEnd:
+        """Wait until the browser has ended by itself: gone, or hanging."""
+        waits = [asyncio.ensure_future(wait) for wait in (self._pipe.closed.wait(), self._tree.exited(), self._hangs())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            hung = waits[2].done()
+        finally:
+            for wait in waits:
+                wait.cancel()
+        message = "The browser stopped answering." if hung else "The browser ended by itself."
+        return BrowserEnd(CloseReason.BROWSER_CRASHED, message)
+
+    async def _hangs(self) -> None:
+        missed = 0
+        while missed < _MISSED_PINGS:
+            await asyncio.sleep(_PING_INTERVAL.total_seconds())
+            seen = self._pipe.messages_seen
+            try:
+                async with asyncio.timeout(_PING_TIMEOUT.total_seconds()):
+                    await self._pipe.call("Browser.getVersion")
+            except TimeoutError:
+                # Busy with something else is not hanging.
+                missed = missed + 1 if self._pipe.messages_seen == seen else 0
+            except CdpError:
+                return
+            else:
+                missed = 0
+
+    async def close(self, end: BrowserEnd) -> None:
+        """Tell the clients, end the browser, keep what it left. The files are wiped last."""
+        self._closing = True
+        try:
+            # The browser first: its end does not wait for anything.
+            self._pipe.tell("Browser.close", {})
+            self._dismiss_clients(end)
+            if self._pipe.closed.is_set() or not await self._tree.exited_within(_GRACEFUL):
+                log.debug("the browser is ended by force")
+            await self._tree.fell()
+            await self._keep()
+        except Exception:
+            log.exception("the end of a browser is not clean")
+        finally:
+            self._screencast.close()
+            await self._tree.remove()
+
+    def _dismiss_clients(self, end: BrowserEnd) -> None:
+        why = f"session closed: {end.reason}"
+        self._pipe.end(why)
+        for connection in list(self._pipe.connections):
+            connection.client.close(_GOING_AWAY, why)
+            connection.leave()
+
+    async def _keep(self) -> None:
+        try:
+            async with asyncio.timeout(_KEEPING.total_seconds()):
+                await self._downloads.finish()
+                if self._chores:
+                    await asyncio.wait(self._chores)
+        except TimeoutError:
+            log.error("a browser left more than could be kept in time")
+        for chore in self._chores:
+            chore.cancel()

@@ -1,0 +1,83 @@
+"""A browser as a process tree: its start, its end, and nothing left of it."""
+
+import asyncio
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from browser_node.adapters.chromium.folders import BrowserFolders, end_session
+from browser_node.adapters.chromium.pipe import PipeEnds
+from browser_node.adapters.chromium.processes import exited
+
+# Puts the pipe's ends where Chrome looks for them and becomes Chrome. Not sh: it knows one-digit descriptors only.
+_SHELL = "/bin/bash"
+_SCRIPT = 'exec "$@" 3<&{reads} 4>&{writes} {reads}<&- {writes}>&-'
+_LOG_TAIL_BYTES = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class ChromeProcess:
+    """The main process of a browser, leader of a session and group of its own."""
+
+    pid: int
+    user: int | None
+
+    @classmethod
+    def spawn(cls, command: list[str], folders: BrowserFolders, user: int | None, ends: PipeEnds) -> "ChromeProcess":
+        """Start it and close the child's ends of the pipe. Blocks for milliseconds. Raises OSError."""
+        script = _SCRIPT.format(reads=ends.child_reads, writes=ends.child_writes)
+        try:
+            with folders.log.open("wb") as output:
+                child = subprocess.Popen(
+                    [_SHELL, "-c", script, "bash", *command],
+                    pass_fds=(ends.child_reads, ends.child_writes),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    cwd=folders.home,
+                    env=_environment(folders),
+                    start_new_session=True,
+                    user=user,
+                    group=user,
+                    extra_groups=None if user is None else [],
+                )
+        finally:
+            ends.close_child_ends()
+        # The node collects its children itself; Popen would complain about one that it did not.
+        child.returncode = 0
+        return cls(child.pid, user)
+
+    async def exited(self) -> None:
+        """Wait until the main process has ended. To be awaited by one task only."""
+        await exited(self.pid)
+
+    async def end(self) -> bool:
+        """End every process of the tree now. False when some would not."""
+        return await asyncio.to_thread(end_session, self.pid, self.user)
+
+
+def log_tail(path: Path) -> str:
+    """Return the end of what a browser wrote to its log, for the node's log."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - _LOG_TAIL_BYTES))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _environment(folders: BrowserFolders) -> dict[str, str]:
+    """Nothing of the node's environment, which holds secrets, but what finds programs and the time zone."""
+    inherited = {name: os.environ[name] for name in ("PATH", "TZ", "FONTCONFIG_PATH") if name in os.environ}
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        **inherited,
+        "LANG": "C.UTF-8",
+        "HOME": str(folders.home),
+        "TMPDIR": str(folders.temporary),
+        "XDG_CONFIG_HOME": str(folders.home / "config"),
+        "XDG_CACHE_HOME": str(folders.home / "cache"),
+        "XDG_RUNTIME_DIR": str(folders.temporary),
+    }

@@ -1,0 +1,103 @@
+"""Records runs: one file for each attach, from the browser's shared screencast.
+
+A recorder never disturbs the session: pictures are dropped before anything waits, and whatever fails is logged.
+"""
+
+import asyncio
+import contextlib
+import logging
+from datetime import timedelta
+from pathlib import Path
+
+from browser_node.adapters.chromium.matroska import MatroskaFile
+from browser_node.adapters.chromium.multiplexer import CdpError
+from browser_node.adapters.chromium.screencast import Screencast
+from browser_node.domain.artifact import ArtifactOrigin, recording_of
+from browser_node.domain.browser import RunId
+from browser_node.usecases.ports import ArtifactSpool
+
+log = logging.getLogger(__name__)
+
+# Pictures that may wait for the disk.
+_QUEUED_FRAMES = 8
+# A run may be over before the first picture came: even a still page sends one.
+_FIRST_FRAME_TIMEOUT = timedelta(seconds=1)
+
+
+class Recording:
+    """The video of one run."""
+
+    def __init__(self, *, run_id: RunId, origin: ArtifactOrigin, screencast: Screencast, spool: ArtifactSpool) -> None:
+        self._artifact = recording_of(origin, run_id=run_id)
+        self._screencast = screencast
+        self._spool = spool
+        self._frames: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue(_QUEUED_FRAMES)
+        self._over = asyncio.Event()
+        self._got_frame = asyncio.Event()
+        self._dropped = 0
+        self._began = 0.0
+
+    async def record(self) -> None:
+        """Record until `finish`, then hand the file to the spool. Never raises but when cancelled."""
+        self._began = asyncio.get_running_loop().time()
+        try:
+            path = await self._spool.open(self._artifact)
+        except OSError:
+            log.exception("a recording cannot begin")
+            return
+        file = MatroskaFile(path)
+        try:
+            await self._screencast.add(self._on_frame)
+            await self._write_frames(file)
+            await asyncio.to_thread(file.close, self._elapsed_ms())
+        except CdpError:
+            log.info("a recording ends with its browser")
+        except Exception:
+            log.exception("a recording failed")
+        finally:
+            self._screencast.remove(self._on_frame)
+        with contextlib.suppress(OSError):
+            await self._keep(file, path)
+
+    def finish(self) -> None:
+        """The run is over."""
+        self._over.set()
+
+    async def _write_frames(self, file: MatroskaFile) -> None:
+        over = asyncio.ensure_future(self._wait_over())
+        try:
+            while not (over.done() and self._frames.empty()):
+                get = asyncio.ensure_future(self._frames.get())
+                await asyncio.wait({get, over}, return_when=asyncio.FIRST_COMPLETED)
+                if get.done():
+                    at_ms, jpeg = get.result()
+                    await asyncio.to_thread(file.add, jpeg, at_ms)
+                else:
+                    get.cancel()
+        finally:
+            over.cancel()
+
+    async def _wait_over(self) -> None:
+        await self._over.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_FRAME_TIMEOUT.total_seconds()):
+                await self._got_frame.wait()
+
+    async def _keep(self, file: MatroskaFile, path: Path) -> None:
+        if file.frame_count == 0:
+            log.info("a run left no picture: there is no recording of it")
+            await self._spool.discard(path)
+            return
+        if self._dropped:
+            log.warning("a recording dropped %d pictures: the disk is slow", self._dropped)
+        await self._spool.commit(path)
+
+    def _on_frame(self, jpeg: bytes) -> None:
+        self._got_frame.set()
+        try:
+            self._frames.put_nowait((self._elapsed_ms(), jpeg))
+        except asyncio.QueueFull:
+            self._dropped += 1
+
+    def _elapsed_ms(self) -> int:
+        return int((asyncio.get_running_loop().time() - self._began) * 1000)

@@ -1,0 +1,262 @@
+"""The browsers of a node: what starts, what ends, and why."""
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+
+from browser_node.domain.browser import (
+    Assignment,
+    BrowserEnd,
+    BrowserFacts,
+    CloseReason,
+    EndedBrowser,
+    RunningBrowser,
+    SessionId,
+    StartOrder,
+)
+from browser_node.domain.errors import BrowserNotFound, BrowserStartFailed, NodeDraining, SessionNotOpen, StaleEpoch
+from browser_node.domain.reconciliation import reconcile
+from browser_node.domain.roster import Roster
+from browser_node.usecases.ports import BrowserLauncher, LiveBrowser
+from fleetkit.clock import Clock
+from fleetkit.errors import FleetError
+
+log = logging.getLogger(__name__)
+
+# The reaper acts at the deadline itself; the node only where nobody did.
+_DEADLINE_GRACE = timedelta(seconds=2)
+# Ends that are remembered for clients that come too late.
+_REMEMBERED_ENDS = 1000
+
+
+class _Hosting:
+    """One allocation on this node, from its start order to its last file."""
+
+    def __init__(self, order: StartOrder) -> None:
+        self.order = order
+        self.up: asyncio.Future[BrowserFacts] = asyncio.get_running_loop().create_future()
+        self.end: asyncio.Future[BrowserEnd] = asyncio.get_running_loop().create_future()
+        self.gone = asyncio.Event()
+        self.browser: LiveBrowser | None = None
+        # Monotonic seconds; set when the browser is up.
+        self.deadline: float | None = None
+
+
+class Browsers:
+    """Starts, watches and ends the browsers of a node. Use it as a block: `async with browsers.hosting()`."""
+
+    def __init__(self, *, launcher: BrowserLauncher, clock: Clock, slots: int, parallel_starts: int) -> None:
+        self._launcher = launcher
+        self._clock = clock
+        self._roster = Roster(slots)
+        self._starts = asyncio.Semaphore(parallel_starts)
+        self._hostings: dict[SessionId, _Hosting] = {}
+        self._unreported: dict[tuple[SessionId, int], EndedBrowser] = {}
+        self._ends: OrderedDict[SessionId, tuple[int, BrowserEnd]] = OrderedDict()
+        self._group: asyncio.TaskGroup | None = None
+        self.draining = False
+        # Set when session-api should hear from the node at once.
+        self.news = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def hosting(self) -> AsyncIterator[None]:
+        """Host browsers within the block; at its end every one of them ends."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                yield
+            finally:
+                self.end_all(BrowserEnd(CloseReason.NODE_DRAINED, "The node stopped."))
+
+    async def start(self, order: StartOrder) -> BrowserFacts:
+        """Start a browser, or return the one that runs for this session and epoch.
+
+        The work goes on when the caller is gone. Raises NodeDraining, StaleEpoch, NodeFull, BrowserTypeUnavailable,
+        BrowserStartFailed.
+        """
+        if self.draining or self._group is None:
+            raise NodeDraining("This node is stopping.")
+        self._roster.check(order.session_id, order.epoch)
+        hosting = self._hostings.get(order.session_id)
+        if hosting is not None and hosting.order.epoch < order.epoch:
+            self._finish(
+                hosting, BrowserEnd(CloseReason.NODE_LOST, "The session was given a new browser."), report=False
+            )
+            await hosting.gone.wait()
+            return await self.start(order)
+        if hosting is None:
+            ended = self._ends.get(order.session_id)
+            if ended is not None and ended[0] == order.epoch:
+                raise BrowserStartFailed("The browser of this allocation has ended.")
+            self._roster.take(order.session_id, order.epoch)
+            hosting = self._hostings[order.session_id] = _Hosting(order)
+            self._group.create_task(self._host(hosting))
+        return await asyncio.shield(hosting.up)
+
+    async def stop(self, session_id: SessionId, epoch: int, reason: CloseReason) -> None:
+        """End a browser and wait until nothing is left of it. No error when it does not run."""
+        hosting = self._hostings.get(session_id)
+        if hosting is None or hosting.order.epoch > epoch:
+            return
+        self._finish(hosting, BrowserEnd(reason), report=False)
+        await hosting.gone.wait()
+
+    def set_deadline(self, session_id: SessionId, epoch: int, remaining: timedelta) -> None:
+        """Move the node's own deadline. Raises StaleEpoch, BrowserNotFound."""
+        self._roster.check(session_id, epoch)
+        hosting = self._hostings.get(session_id)
+        if hosting is None or hosting.order.epoch != epoch or hosting.browser is None:
+            raise BrowserNotFound("No browser of this session runs here.")
+        hosting.deadline = self._deadline(remaining)
+
+    async def enforce_deadlines(self) -> None:
+        """Do one pass: end every browser whose deadline has passed."""
+        now = self._clock.monotonic()
+        for hosting in self._hostings.values():
+            if hosting.deadline is not None and now >= hosting.deadline:
+                self._finish(hosting, BrowserEnd(CloseReason.TIMED_OUT, "The session's time ran out."), report=True)
+
+    def end_all(self, end: BrowserEnd) -> None:
+        """Let every browser end."""
+        for hosting in self._hostings.values():
+            self._finish(hosting, end, report=True)
+
+    async def wait_empty(self) -> None:
+        """Wait until nothing is hosted any more."""
+        while self._hostings:
+            await next(iter(self._hostings.values())).gone.wait()
+
+    # ---- what a heartbeat says, and what its answer means
+
+    def running(self) -> list[RunningBrowser]:
+        """Everything that runs, starting browsers included; what is about to end is not."""
+        return [
+            RunningBrowser(
+                session_id, hosting.order.epoch, hosting.browser.client_count if hosting.browser is not None else 0
+            )
+            for session_id, hosting in self._hostings.items()
+            if not hosting.end.done()
+        ]
+
+    def unreported(self) -> list[EndedBrowser]:
+        """Browsers that ended by themselves and were not reported yet."""
+        return list(self._unreported.values())
+
+    def reported(self, ended: Sequence[EndedBrowser]) -> None:
+        """session-api has heard of these."""
+        for browser in ended:
+            self._unreported.pop((browser.session_id, browser.epoch), None)
+
+    def apply(self, reported: Sequence[RunningBrowser], assignments: Sequence[Assignment]) -> None:
+        """Bring the browsers that were reported in line with what session-api wants."""
+        wanted = reconcile(reported, assignments)
+        for browser in wanted.stops:
+            hosting = self._hostings.get(browser.session_id)
+            if hosting is not None and hosting.order.epoch == browser.epoch:
+                log.warning("a browser is not wanted any more", extra={"session_id": browser.session_id})
+                self._finish(
+                    hosting, BrowserEnd(CloseReason.NODE_LOST, "The session does not belong here."), report=False
+                )
+        for assignment in wanted.deadlines:
+            with contextlib.suppress(BrowserNotFound, StaleEpoch):
+                self.set_deadline(assignment.session_id, assignment.epoch, assignment.remaining)
+
+    # ---- clients
+
+    def find(self, session_id: SessionId, epoch: int) -> LiveBrowser:
+        """Return the browser of an allocation. Raises BrowserNotFound, StaleEpoch, SessionNotOpen."""
+        hosting = self._hostings.get(session_id)
+        if hosting is None or hosting.end.done():
+            ended = self._ends.get(session_id)
+            if hosting is None and (ended is None or ended[0] < epoch):
+                raise BrowserNotFound("No browser of this session runs here.")
+            end = hosting.end.result() if hosting is not None else ended[1] if ended is not None else None
+            reason = end.reason if end is not None else CloseReason.USER_REQUESTED
+            raise SessionNotOpen(f"The session is closed: {reason}.", close_reason=reason)
+        if hosting.order.epoch > epoch:
+            raise StaleEpoch("A newer allocation of this session exists.", newest_epoch=str(hosting.order.epoch))
+        if hosting.order.epoch < epoch or hosting.browser is None:
+            raise BrowserNotFound("No browser of this session runs here.")
+        return hosting.browser
+
+    # ---- the life of one browser
+
+    async def _host(self, hosting: _Hosting) -> None:
+        order = hosting.order
+        try:
+            browser = await self._bring_up(hosting)
+            if browser is not None:
+                await self._watch(hosting, browser)
+                await browser.close(hosting.end.result())
+        except Exception:
+            log.exception("hosting a browser failed", extra={"session_id": order.session_id})
+        finally:
+            self._settle(hosting)
+
+    async def _bring_up(self, hosting: _Hosting) -> LiveBrowser | None:
+        launch = asyncio.ensure_future(self._launch(hosting.order))
+        waits: set[asyncio.Future[LiveBrowser] | asyncio.Future[BrowserEnd]] = {launch, hosting.end}
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if not launch.done():
+                return None
+            browser = launch.result()
+        except FleetError as error:
+            self._finish(hosting, BrowserEnd(CloseReason.START_FAILED, error.message), report=False)
+            hosting.up.set_exception(error)
+            # A caller that is gone must not make this an error that nobody looked at.
+            hosting.up.exception()
+            return None
+        finally:
+            if not launch.done():
+                launch.cancel()
+                await asyncio.wait({launch})
+        hosting.browser = browser
+        hosting.deadline = self._deadline(hosting.order.remaining)
+        hosting.up.set_result(browser.facts)
+        return browser
+
+    async def _launch(self, order: StartOrder) -> LiveBrowser:
+        async with self._starts:
+            return await self._launcher.launch(order)
+
+    async def _watch(self, hosting: _Hosting, browser: LiveBrowser) -> None:
+        ended = asyncio.ensure_future(browser.ended())
+        try:
+            await asyncio.wait({ended, hosting.end}, return_when=asyncio.FIRST_COMPLETED)
+            if not hosting.end.done():
+                self._finish(hosting, ended.result(), report=True)
+        finally:
+            ended.cancel()
+
+    def _finish(self, hosting: _Hosting, end: BrowserEnd, *, report: bool) -> None:
+        """Let a browser end. The first reason stays; session-api is told at once, before the files are dealt with."""
+        if hosting.end.done():
+            return
+        hosting.end.set_result(end)
+        log.info("a browser ends: %s", end.reason, extra={"session_id": hosting.order.session_id})
+        if report:
+            key = (hosting.order.session_id, hosting.order.epoch)
+            self._unreported[key] = EndedBrowser(*key, end)
+            self.news.set()
+
+    def _settle(self, hosting: _Hosting) -> None:
+        order = hosting.order
+        if not hosting.end.done():
+            self._finish(hosting, BrowserEnd(CloseReason.BROWSER_CRASHED, "The node failed."), report=True)
+        if not hosting.up.done():
+            hosting.up.set_exception(BrowserStartFailed("The browser was stopped while it started."))
+            hosting.up.exception()
+        self._ends[order.session_id] = (order.epoch, hosting.end.result())
+        while len(self._ends) > _REMEMBERED_ENDS:
+            self._ends.popitem(last=False)
+        if self._hostings.get(order.session_id) is hosting:
+            del self._hostings[order.session_id]
+        self._roster.give_back(order.session_id, order.epoch)
+        hosting.gone.set()
+
+    def _deadline(self, remaining: timedelta) -> float:
+        return self._clock.monotonic() + (remaining + _DEADLINE_GRACE).total_seconds()

@@ -1,0 +1,111 @@
+"""The node's place in the fleet: it registers, reports, does what the answers say, and gives up alone."""
+
+import asyncio
+import contextlib
+import logging
+from datetime import timedelta
+
+from browser_node.domain.browser import BrowserEnd, CloseReason
+from browser_node.domain.errors import RegistrationEnded
+from browser_node.usecases.browsers import Browsers
+from browser_node.usecases.ports import FleetGateway, NodeProfile, Registration, Report, TokenKeys
+from fleetkit.clock import Clock
+from fleetkit.errors import FleetError
+
+log = logging.getLogger(__name__)
+
+_FIRST_RETRY = timedelta(milliseconds=500)
+_LAST_RETRY = timedelta(seconds=5)
+
+
+class Membership:
+    """One node's dealings with session-api."""
+
+    def __init__(
+        self, *, browsers: Browsers, gateway: FleetGateway, profile: NodeProfile, keys: TokenKeys, clock: Clock
+    ) -> None:
+        self._browsers = browsers
+        self._gateway = gateway
+        self._profile = profile
+        self._keys = keys
+        self._clock = clock
+        self._registration: Registration | None = None
+        # Monotonic seconds of the last answer.
+        self._heard = clock.monotonic()
+
+    async def run(self) -> None:
+        """Stay a member for ever: register, report in time, register anew when session-api says so."""
+        while True:
+            registration = await self._register()
+            try:
+                await self._report_forever(registration)
+            except RegistrationEnded:
+                log.warning("the registration has ended: all browsers end, then the node registers anew")
+                self._registration = None
+                self._browsers.end_all(BrowserEnd(CloseReason.NODE_LOST, "The node was declared lost."))
+                await self._browsers.wait_empty()
+
+    async def _register(self) -> Registration:
+        pause = _FIRST_RETRY
+        while True:
+            try:
+                registration = await self._gateway.register(self._profile)
+            except FleetError as error:
+                log.warning("session-api does not register this node yet: %s", error.message)
+                await asyncio.sleep(pause.total_seconds())
+                pause = min(pause * 2, _LAST_RETRY)
+                continue
+            self._keys.trust(registration.token_public_key, node_id=registration.node_id)
+            self._registration = registration
+            self._heard = self._clock.monotonic()
+            log.info("registered", extra={"node_id": registration.node_id})
+            return registration
+
+    async def _report_forever(self, registration: Registration) -> None:
+        interval = registration.heartbeat_interval
+        while True:
+            self._browsers.news.clear()
+            try:
+                interval = await self.report(registration)
+            except RegistrationEnded:
+                raise
+            except FleetError as error:
+                log.warning("a heartbeat was not answered: %s", error.message)
+                interval = min(interval, _LAST_RETRY)
+            # Not wait_for: before Python 3.12 it forgets a cancellation that comes together with the event.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(interval.total_seconds()):
+                    await self._browsers.news.wait()
+
+    async def report(self, registration: Registration) -> timedelta:
+        """Send one heartbeat, do what the answer says, return when to send the next. Raises FleetError."""
+        running = self._browsers.running()
+        ended = self._browsers.unreported()
+        report = Report(running=running, ended=ended, draining=self._browsers.draining)
+        instructions = await self._gateway.heartbeat(registration, report)
+        self._heard = self._clock.monotonic()
+        self._browsers.reported(ended)
+        self._browsers.apply(running, instructions.assignments)
+        return instructions.heartbeat_interval
+
+    async def enforce_isolation(self) -> None:
+        """Do one pass: a node that nobody has answered for its isolation budget ends its browsers."""
+        if self._registration is None:
+            return
+        silence = timedelta(seconds=self._clock.monotonic() - self._heard)
+        if silence > self._registration.isolation_budget and self._browsers.running():
+            log.error("nobody has answered for %s: all browsers end", silence)
+            self._browsers.end_all(BrowserEnd(CloseReason.NODE_LOST, "The node was cut off."))
+
+    async def drain(self) -> None:
+        """The node stops: take nothing new, say so, end everything, say that too. Bounded by its calls' deadlines."""
+        self._browsers.draining = True
+        await self._report_once()
+        self._browsers.end_all(BrowserEnd(CloseReason.NODE_DRAINED, "The node was drained."))
+        await self._browsers.wait_empty()
+        await self._report_once()
+
+    async def _report_once(self) -> None:
+        if self._registration is not None:
+            with contextlib.suppress(FleetError):
+                await self.report(self._registration)

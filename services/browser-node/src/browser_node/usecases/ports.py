@@ -1,0 +1,206 @@
+"""What the node's use cases need from the outside."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+from browser_node.domain.artifact import NewArtifact
+from browser_node.domain.browser import (
+    Assignment,
+    BrowserEnd,
+    BrowserFacts,
+    EndedBrowser,
+    InstalledBrowser,
+    RunningBrowser,
+    StartOrder,
+)
+
+
+class CdpClient(Protocol):
+    """A client's socket, as a browser sees it. Nothing here blocks or raises."""
+
+    def send(self, message: bytes) -> None:
+        """Queue one CDP message for the client."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Send what is queued, then close with a WebSocket code."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Take no more messages from the client until `resume_reading`."""
+        ...
+
+    def resume_reading(self) -> None: ...
+
+
+class CdpConnection(Protocol):
+    """A client's place in a browser."""
+
+    def receive(self, message: bytes) -> None:
+        """Take one message of the client."""
+        ...
+
+    def leave(self) -> None:
+        """The client's socket is gone."""
+        ...
+
+
+class LiveBrowser(Protocol):
+    """A browser that is up."""
+
+    @property
+    def facts(self) -> BrowserFacts: ...
+
+    @property
+    def client_count(self) -> int: ...
+
+    async def attach(self, client: CdpClient) -> CdpConnection:
+        """Give a client its own session in the browser. Raises ClientLimit, SessionNotOpen."""
+        ...
+
+    async def ended(self) -> BrowserEnd:
+        """Wait until the browser has ended by itself."""
+        ...
+
+    async def close(self, end: BrowserEnd) -> None:
+        """Tell every client, end all processes, keep what was left, wipe the rest. Bounded; never raises."""
+        ...
+
+
+class BrowserLauncher(Protocol):
+    """Starts browsers."""
+
+    async def launch(self, order: StartOrder) -> LiveBrowser:
+        """Return a browser that answers and has a page.
+
+        Raises BrowserStartFailed. Leaves nothing behind when it fails or is cancelled.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeProfile:
+    """How a node introduces itself."""
+
+    name: str
+    address: str
+    attach_url: str
+    slots: int
+    browsers: tuple[InstalledBrowser, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """One life of a node's connection to session-api."""
+
+    node_id: str
+    registration_id: str
+    heartbeat_interval: timedelta
+    token_public_key: str
+    isolation_budget: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a heartbeat says."""
+
+    running: Sequence[RunningBrowser]
+    ended: Sequence[EndedBrowser]
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instructions:
+    """What the answer to a heartbeat says."""
+
+    assignments: Sequence[Assignment]
+    heartbeat_interval: timedelta
+
+
+class FleetGateway(Protocol):
+    """session-api, as a node sees it."""
+
+    async def register(self, profile: NodeProfile) -> Registration:
+        """Begin a registration. Raises FleetError."""
+        ...
+
+    async def heartbeat(self, registration: Registration, report: Report) -> Instructions:
+        """Report. Raises RegistrationEnded, other FleetErrors."""
+        ...
+
+
+class TokenKeys(Protocol):
+    """Where the public key of the fleet's tokens is put when a registration begins."""
+
+    def trust(self, public_key: str, *, node_id: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpooledArtifact:
+    """A file that waits for artifact-store, with its size and lower-case hexadecimal sha256."""
+
+    artifact_id: str
+    artifact: NewArtifact
+    path: Path
+    size_bytes: int
+    sha256: str
+
+
+class ArtifactSpool(Protocol):
+    """Files on their way to artifact-store; they survive a restart of the node."""
+
+    async def open(self, artifact: NewArtifact) -> Path:
+        """Return the path of a new file to write; after a restart it is taken as it is."""
+        ...
+
+    async def commit(self, path: Path) -> None:
+        """The file of `open` is complete: store it."""
+        ...
+
+    async def discard(self, path: Path) -> None:
+        """The file of `open` is not wanted."""
+        ...
+
+    async def take(self, source: Path, artifact: NewArtifact, *, owner: int | None) -> None:
+        """Move a complete file in.
+
+        Only a plain file is taken, and only one of the user `owner` where that is given. Raises ValueError for
+        anything else, OSError.
+        """
+        ...
+
+
+class UploadQueue(Protocol):
+    """The reading side of a spool."""
+
+    async def next(self) -> SpooledArtifact:
+        """Wait for the next file to store. It is given out once, until `retry`."""
+        ...
+
+    async def stored(self, item: SpooledArtifact) -> None:
+        """artifact-store has it: delete it here."""
+        ...
+
+    async def refused(self, item: SpooledArtifact, why: str) -> None:
+        """artifact-store will never take it: keep it aside for the operator."""
+        ...
+
+    def retry(self, item: SpooledArtifact) -> None:
+        """Give it out again."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """How many files are not stored yet."""
+        ...
+
+
+class ArtifactStore(Protocol):
+    """artifact-store, as a node sees it."""
+
+    async def upload(self, item: SpooledArtifact) -> None:
+        """Store a file. Raises FleetError."""
+        ...

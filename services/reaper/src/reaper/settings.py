@@ -1,0 +1,33 @@
+"""The reaper's settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Self
+
+from fleetkit.settings import Secret, SettingsReader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    session_api_address: str
+    service_key: Secret
+    nats_url: str
+    nats_token: Secret | None
+    sweep_interval: timedelta
+    grpc_listen: str
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Raises SettingsError that names every bad variable."""
+        reader = SettingsReader(env)
+        settings = cls(
+            session_api_address=reader.text("FLEET_SESSION_API_ADDRESS"),
+            service_key=reader.secret("FLEET_SERVICE_KEY"),
+            nats_url=reader.text("FLEET_NATS_URL"),
+            nats_token=reader.optional_secret("FLEET_NATS_TOKEN"),
+            sweep_interval=reader.duration("FLEET_SWEEP_INTERVAL", timedelta(seconds=60)),
+            grpc_listen=reader.text("FLEET_GRPC_LISTEN", "0.0.0.0:50054"),
+        )
+        reader.finish()
+        return settings

@@ -1,0 +1,108 @@
+"""Sessions end on time, and what ends a process never leaves a browser behind."""
+
+import time
+
+import psutil
+import pytest
+from playwright.async_api import async_playwright
+
+from browserfleet.session.v1 import session_pb2
+from tests.support.stack import SERVERS, SERVICES, RunningStack
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(180)
+
+_FAILED = session_pb2.Session.STATE_FAILED
+
+
+async def test_a_session_left_alone_is_reaped_though_a_client_is_attached(stack: RunningStack) -> None:
+    key = await stack.key("o_hasty", max_timeout=8)
+    async with stack.caller(key) as caller, async_playwright() as playwright:
+        session = await caller.create(minutes=5)
+        assert session.timeout.seconds == 8
+        assert "capped" in session.warnings[0]
+        browser = await playwright.chromium.connect_over_cdp(session.attach.direct_url)
+
+        async def ended() -> session_pb2.Session | None:
+            now = await caller.get(session.id)
+            return now if now.end_time.seconds else None
+
+        final = await eventually(ended, within=20, what="the session is reaped")
+        assert final.state == session_pb2.Session.STATE_CLOSED
+        assert final.close_reason == session_pb2.CLOSE_REASON_TIMED_OUT
+        overshoot = final.end_time.ToDatetime() - session.expire_time.ToDatetime()
+        assert overshoot.total_seconds() <= 5
+
+        async def disconnected() -> bool:
+            return not browser.is_connected()
+
+        await eventually(disconnected, within=5, what="the client hears of the end")
+
+
+@pytest.mark.parametrize("name", [*SERVERS, *SERVICES])
+async def test_after_a_kill_of_any_process_the_fleet_recovers_by_itself(stack: RunningStack, name: str) -> None:
+    async with stack.caller() as caller:
+        before = await caller.create()
+        killed = time.monotonic()
+        await stack.kill(name)
+        await stack.wait_ready()
+
+        async def works() -> bool:
+            session = await caller.create()
+            closed = await caller.close(session.id)
+            return closed.close_reason == session_pb2.CLOSE_REASON_USER_REQUESTED
+
+        async def works_again() -> bool:
+            try:
+                return await works()
+            except Exception:
+                return False
+
+        await eventually(works_again, within=30, what="sessions are created and closed again")
+        assert time.monotonic() - killed < 30
+
+        async def only_wanted_browsers() -> bool:
+            running = {session.id for session in await caller.running()}
+            return len(running) == sum(len(stack.browsers(node)) for node in ("node-1", "node-2"))
+
+        await eventually(only_wanted_browsers, within=20, what="every browser belongs to a running session")
+        await caller.close(before.id)
+
+
+async def test_a_killed_nodes_browsers_are_gone_at_once_and_its_sessions_fail(stack: RunningStack) -> None:
+    async with stack.caller() as caller:
+        sessions = [await caller.create(), await caller.create()]
+        browsers = {node: stack.browsers(node) for node in ("node-1", "node-2")}
+        victim = next(node for node in browsers if browsers[node])
+        families = [child for browser in browsers[victim] for child in [browser, *browser.children(recursive=True)]]
+        await stack.kill(victim)
+
+        async def gone() -> bool:
+            return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in families)
+
+        await eventually(gone, within=2, what="the killed node's browsers are gone")
+
+        async def failed() -> bool:
+            states = [await caller.get(session.id) for session in sessions]
+            lost = [state for state in states if state.close_reason == session_pb2.CLOSE_REASON_NODE_LOST]
+            assert all(state.state == _FAILED for state in lost)
+            return len(lost) == len(browsers[victim])
+
+        await eventually(failed, within=20, what="the sessions fail with NODE_LOST")
+        for session in sessions:
+            await caller.close(session.id)
+        await stack.wait_ready()
+
+
+async def test_a_crashed_browser_fails_its_session_within_two_seconds(stack: RunningStack) -> None:
+    async with stack.caller() as caller:
+        others = {node: {browser.pid for browser in stack.browsers(node)} for node in ("node-1", "node-2")}
+        session = await caller.create()
+        [browser] = [browser for node in others for browser in stack.browsers(node) if browser.pid not in others[node]]
+        browser.kill()
+
+        async def failed() -> bool:
+            now = await caller.get(session.id)
+            return now.state == _FAILED and now.close_reason == session_pb2.CLOSE_REASON_BROWSER_CRASHED
+
+        await eventually(failed, within=2, what="the session fails with BROWSER_CRASHED")

@@ -1,0 +1,234 @@
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from browser_node.domain.browser import Assignment, BrowserEnd, CloseReason, RunningBrowser, SessionId
+from browser_node.domain.errors import (
+    BrowserNotFound,
+    BrowserStartFailed,
+    NodeDraining,
+    NodeFull,
+    SessionNotOpen,
+    StaleEpoch,
+)
+from browser_node.usecases.browsers import Browsers
+from tests.support.node_fakes import FACTS, SESSION, FakeLauncher, SteppedClock, an_order
+from tests.support.waiting import until
+
+OTHER = SessionId("pbs_" + "1" * 26)
+
+
+@pytest.fixture
+def launcher() -> FakeLauncher:
+    return FakeLauncher()
+
+
+@pytest.fixture
+def clock() -> SteppedClock:
+    return SteppedClock()
+
+
+@pytest.fixture
+async def browsers(launcher: FakeLauncher, clock: SteppedClock) -> AsyncIterator[Browsers]:
+    browsers = Browsers(launcher=launcher, clock=clock, slots=2, parallel_starts=1)
+    async with browsers.hosting():
+        yield browsers
+
+
+async def test_starting_twice_for_one_epoch_starts_one_browser(browsers: Browsers, launcher: FakeLauncher) -> None:
+    launcher.hold = asyncio.Event()
+    both = asyncio.gather(browsers.start(an_order()), browsers.start(an_order()))
+    await asyncio.sleep(0)
+    launcher.hold.set()
+
+    assert await both == [FACTS, FACTS]
+    assert await browsers.start(an_order()) == FACTS
+    assert len(launcher.launched) == 1
+
+
+async def test_a_node_takes_no_more_than_its_slots(browsers: Browsers) -> None:
+    await browsers.start(an_order())
+    await browsers.start(an_order(session_id=OTHER))
+
+    with pytest.raises(NodeFull):
+        await browsers.start(an_order(session_id=SessionId("pbs_" + "2" * 26)))
+
+
+async def test_a_slot_is_free_after_a_stop(browsers: Browsers, launcher: FakeLauncher) -> None:
+    for epoch in range(1, 6):
+        await browsers.start(an_order(epoch=epoch))
+        await browsers.stop(SESSION, epoch, CloseReason.USER_REQUESTED)
+
+    assert browsers.running() == []
+    assert browsers.unreported() == []
+    assert [browser.closed_with for _, browser in launcher.launched] == [BrowserEnd(CloseReason.USER_REQUESTED)] * 5
+
+
+async def test_an_older_epoch_is_refused(browsers: Browsers) -> None:
+    await browsers.start(an_order(epoch=5))
+    await browsers.stop(SESSION, 5, CloseReason.USER_REQUESTED)
+
+    with pytest.raises(StaleEpoch):
+        await browsers.start(an_order(epoch=4))
+
+
+async def test_an_allocation_that_has_ended_is_not_started_again(browsers: Browsers) -> None:
+    await browsers.start(an_order())
+    await browsers.stop(SESSION, 1, CloseReason.USER_REQUESTED)
+
+    with pytest.raises(BrowserStartFailed):
+        await browsers.start(an_order())
+
+
+async def test_a_newer_epoch_takes_the_place_of_the_older(browsers: Browsers, launcher: FakeLauncher) -> None:
+    await browsers.start(an_order(epoch=1))
+    await browsers.start(an_order(epoch=2))
+
+    assert launcher.launched[0][1].closed_with is not None
+    assert [browser.epoch for browser in browsers.running()] == [2]
+
+
+async def test_stopping_an_older_epoch_leaves_the_newer_alone(browsers: Browsers) -> None:
+    await browsers.start(an_order(epoch=2))
+
+    await browsers.stop(SESSION, 1, CloseReason.USER_REQUESTED)
+
+    assert len(browsers.running()) == 1
+
+
+async def test_starts_beyond_the_limit_wait(browsers: Browsers, launcher: FakeLauncher) -> None:
+    await asyncio.gather(browsers.start(an_order()), browsers.start(an_order(session_id=OTHER)))
+
+    assert launcher.most_at_once == 1
+    assert len(launcher.launched) == 2
+
+
+async def test_a_start_goes_on_when_its_caller_is_gone(browsers: Browsers, launcher: FakeLauncher) -> None:
+    launcher.hold = asyncio.Event()
+    call = asyncio.create_task(browsers.start(an_order()))
+    await asyncio.sleep(0)
+    call.cancel()
+    await asyncio.wait({call})
+    launcher.hold.set()
+
+    assert await browsers.start(an_order()) == FACTS
+    assert len(launcher.launched) == 1
+
+
+async def test_a_failed_start_gives_its_slot_back(browsers: Browsers, launcher: FakeLauncher) -> None:
+    launcher.error = BrowserStartFailed("no")
+    for session in (SESSION, OTHER, SessionId("pbs_" + "2" * 26)):
+        with pytest.raises(BrowserStartFailed):
+            await browsers.start(an_order(session_id=session))
+
+    assert browsers.running() == []
+
+
+async def test_a_stop_while_the_browser_starts_ends_the_start(browsers: Browsers, launcher: FakeLauncher) -> None:
+    launcher.hold = asyncio.Event()
+    call = asyncio.create_task(browsers.start(an_order()))
+    await until(lambda: launcher.at_once)
+
+    await browsers.stop(SESSION, 1, CloseReason.USER_REQUESTED)
+
+    with pytest.raises(BrowserStartFailed):
+        await call
+    assert launcher.cancelled == 1
+
+
+async def test_a_browser_past_its_deadline_and_grace_ends_as_timed_out(
+    browsers: Browsers, launcher: FakeLauncher, clock: SteppedClock
+) -> None:
+    await browsers.start(an_order(remaining=timedelta(seconds=10)))
+    clock.step(timedelta(seconds=11))
+    await browsers.enforce_deadlines()
+    assert browsers.unreported() == []
+    clock.step(timedelta(seconds=2))
+
+    await browsers.enforce_deadlines()
+
+    assert [ended.end.reason for ended in browsers.unreported()] == [CloseReason.TIMED_OUT]
+    await browsers.wait_empty()
+    closed_with = launcher.launched[0][1].closed_with
+    assert closed_with is not None
+    assert closed_with.reason is CloseReason.TIMED_OUT
+
+
+async def test_a_deadline_can_be_moved(browsers: Browsers, clock: SteppedClock) -> None:
+    await browsers.start(an_order(remaining=timedelta(seconds=10)))
+    browsers.set_deadline(SESSION, 1, timedelta(seconds=60))
+    clock.step(timedelta(seconds=30))
+
+    await browsers.enforce_deadlines()
+
+    assert len(browsers.running()) == 1
+    with pytest.raises(BrowserNotFound):
+        browsers.set_deadline(OTHER, 1, timedelta(seconds=60))
+    with pytest.raises(StaleEpoch):
+        browsers.set_deadline(SESSION, 0, timedelta(seconds=60))
+
+
+async def test_a_crash_is_reported_at_once_and_until_it_was_heard(browsers: Browsers, launcher: FakeLauncher) -> None:
+    await browsers.start(an_order())
+    launcher.launched[0][1].crash.set_result(BrowserEnd(CloseReason.BROWSER_CRASHED, "gone"))
+
+    await asyncio.wait_for(browsers.news.wait(), 5)
+
+    ended = browsers.unreported()
+    assert [(browser.session_id, browser.epoch) for browser in ended] == [(SESSION, 1)]
+    assert browsers.running() == []
+    browsers.reported(ended)
+    assert browsers.unreported() == []
+
+
+async def test_a_browser_that_is_not_assigned_any_more_is_stopped(browsers: Browsers) -> None:
+    await browsers.start(an_order())
+    await browsers.start(an_order(session_id=OTHER))
+    reported = browsers.running()
+
+    browsers.apply(reported, [Assignment(OTHER, 1, timedelta(minutes=1))])
+
+    assert browsers.running() == [RunningBrowser(OTHER, 1)]
+    assert browsers.unreported() == []
+
+
+async def test_a_browser_that_started_after_the_report_stays(browsers: Browsers) -> None:
+    reported = browsers.running()
+    await browsers.start(an_order())
+
+    browsers.apply(reported, [])
+
+    assert len(browsers.running()) == 1
+
+
+async def test_an_assignment_moves_the_deadline(browsers: Browsers, clock: SteppedClock) -> None:
+    await browsers.start(an_order(remaining=timedelta(seconds=10)))
+    browsers.apply(browsers.running(), [Assignment(SESSION, 1, timedelta(seconds=60))])
+    clock.step(timedelta(seconds=30))
+
+    await browsers.enforce_deadlines()
+
+    assert len(browsers.running()) == 1
+
+
+async def test_a_draining_node_starts_nothing(browsers: Browsers) -> None:
+    browsers.draining = True
+
+    with pytest.raises(NodeDraining):
+        await browsers.start(an_order())
+
+
+async def test_clients_are_told_whether_a_session_never_was_or_has_ended(browsers: Browsers) -> None:
+    with pytest.raises(BrowserNotFound):
+        browsers.find(SESSION, 1)
+    await browsers.start(an_order(epoch=2))
+    assert browsers.find(SESSION, 2).facts == FACTS
+    with pytest.raises(StaleEpoch):
+        browsers.find(SESSION, 1)
+    with pytest.raises(BrowserNotFound):
+        browsers.find(SESSION, 3)
+    await browsers.stop(SESSION, 2, CloseReason.TIMED_OUT)
+    with pytest.raises(SessionNotOpen, match="TIMED_OUT"):
+        browsers.find(SESSION, 2)
