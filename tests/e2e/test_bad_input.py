@@ -73,7 +73,7 @@ async def test_a_session_id_of_the_wrong_form_is_refused(stack: RunningStack, se
         assert "x" * 1000 not in (refused.value.details() or "")
 
 
-@pytest.mark.parametrize("key", ["", "bf_wrong", "Bearer", "\x7f" * 100])
+@pytest.mark.parametrize("key", ["", "bf_wrong", "Bearer", "' OR 1=1 --", "k" * 5000])
 async def test_a_wrong_key_is_unauthenticated_everywhere(stack: RunningStack, key: str) -> None:
     async with stack.caller() as caller, httpx.AsyncClient() as http:
         metadata = bearer(key) if key else ()
@@ -81,7 +81,7 @@ async def test_a_wrong_key_is_unauthenticated_everywhere(stack: RunningStack, ke
             await caller.sessions.ListSessions(session_service_pb2.ListSessionsRequest(), metadata=metadata)
         assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
         assert from_rpc_error(refused.value).reason == "CREDENTIALS_INVALID"
-        headers = {"x-api-key": key} if key.isprintable() and key else {}
+        headers = {"x-api-key": key} if key else {}
         answer = await http.get(f"{stack.local.url}/attach/{_ABSENT}/json/version", headers=headers)
         assert (answer.status_code, answer.json()["error"]["reason"]) == (401, "CREDENTIALS_INVALID")
 

@@ -41,25 +41,28 @@ async def test_a_session_left_alone_is_reaped_though_a_client_is_attached(stack:
 
 @pytest.mark.parametrize("name", [*SERVERS, *SERVICES])
 async def test_after_a_kill_of_any_process_the_fleet_recovers_by_itself(stack: RunningStack, name: str) -> None:
-    async with stack.caller() as caller:
+    async with stack.caller() as caller, serving_pages() as url, async_playwright() as playwright:
         before = await caller.create()
         killed = time.monotonic()
         await stack.kill(name)
         await stack.wait_ready()
 
-        async def works() -> bool:
-            session = await caller.create()
-            closed = await caller.close(session.id)
-            return closed.close_reason == session_pb2.CLOSE_REASON_USER_REQUESTED
-
-        async def works_again() -> bool:
+        async def works_again() -> str | None:
             try:
-                return await works()
-            except Exception:
-                return False
+                return await _download_something(caller, playwright, url)
+            except (grpc.aio.AioRpcError, PlaywrightError):
+                return None
 
-        await eventually(works_again, within=30, what="sessions are created and closed again")
-        assert time.monotonic() - killed < 30
+        session_id = await eventually(works_again, within=30, what="a session is created, used and closed")
+
+        async def stored() -> bool:
+            try:
+                artifacts = await caller.list_artifacts(session_id or "")
+            except grpc.aio.AioRpcError:
+                return False
+            return artifact_pb2.Artifact.STATE_STORED in [artifact.state for artifact in artifacts]
+
+        await eventually(stored, within=killed + 30 - time.monotonic(), what="what it downloaded is stored")
 
         async def only_wanted_browsers() -> bool:
             running = {session.id for session in await caller.running()}
@@ -106,3 +109,16 @@ async def test_a_crashed_browser_fails_its_session_within_two_seconds(stack: Run
             return now.state == _FAILED and now.close_reason == session_pb2.CLOSE_REASON_BROWSER_CRASHED
 
         await eventually(failed, within=2, what="the session fails with BROWSER_CRASHED")
+
+
+async def _download_something(caller: Caller, playwright: Playwright, url: str) -> str:
+    session = await caller.create()
+    browser = await playwright.chromium.connect_over_cdp(session.attach.edge_url)
+    page = browser.contexts[0].pages[0]
+    await page.goto(url)
+    async with page.expect_download():
+        await page.click("#file")
+    await browser.close()
+    closed = await caller.close(session.id)
+    assert closed.close_reason == session_pb2.CLOSE_REASON_USER_REQUESTED
+    return session.id

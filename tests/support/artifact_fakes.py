@@ -214,11 +214,14 @@ class MemoryDatabase:
                 raise
 
 
+class Crashed(BaseException):
+    """The process is no more: nothing catches this, and nothing is cleaned up."""
+
+
 class FakeVideoMaker:
-    """Makes `video of <raw bytes>`; recordings that begin with `broken` cannot be made."""
+    """Makes `video of <raw bytes>`; recordings that begin with `broken` cannot be made, with `fatal` they crash."""
 
     def __init__(self) -> None:
-        self.made = 0
         self.started = asyncio.Event()
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
@@ -230,5 +233,6 @@ class FakeVideoMaker:
         await self.may_go_on.wait()
         if data.startswith(b"broken"):
             raise VideoBroken("the recording has no frames")
-        self.made += 1
+        if data.startswith(b"fatal"):
+            raise Crashed
         yield chunks_of(b"video of " + data)

@@ -154,7 +154,7 @@ async def test_a_recording_that_waited_for_the_service_is_finished_at_its_start(
     await bootstrap.migrate(setup.settings.postgres_dsn)
     async with _running(setup) as first:
         upload = first.upload(
-            a_recording(list(range(0, 20_000, 50))),
+            a_recording(list(range(0, 20_000, 200))),
             number=3,
             kind=Artifact.KIND_RECORDING,
             content_type="video/x-matroska",

@@ -9,6 +9,7 @@ from artifact_store.domain.artifact import Artifact, ArtifactState
 from artifact_store.usecases.artifacts import ArtifactPolicy, Artifacts
 from artifact_store.usecases.finisher import Finisher, FinishPolicy
 from tests.support.artifact_fakes import (
+    Crashed,
     FakeVideoMaker,
     MemoryBlobStore,
     MemoryDatabase,
@@ -101,17 +102,27 @@ async def test_an_object_store_that_is_down_costs_no_try(workshop: Workshop) -> 
 
 
 async def test_a_recording_that_a_crash_left_is_taken_again_when_the_lease_ends(workshop: Workshop) -> None:
-    await workshop.upload(b"frames")
-    workshop.videos.may_go_on.clear()
-    crashed = asyncio.create_task(workshop.finisher.finish_next())
-    await workshop.videos.started.wait()
-    crashed.cancel()
-    await asyncio.wait({crashed})
-    workshop.videos.may_go_on.set()
+    await workshop.upload(b"fatal")
+    with pytest.raises(Crashed):
+        await workshop.finisher.finish_next()
     assert await workshop.finisher.finish_all() == 0
+    workshop.blobs.objects = dict.fromkeys(workshop.blobs.objects, b"frames")
     workshop.clock.step(timedelta(seconds=61))
     assert await workshop.finisher.finish_all() == 1
     assert workshop.artifact().state is ArtifactState.STORED
+
+
+async def test_a_finisher_that_is_stopped_hands_its_recording_back_at_once(workshop: Workshop) -> None:
+    await workshop.upload(b"frames")
+    workshop.videos.may_go_on.clear()
+    stopped = asyncio.create_task(workshop.finisher.finish_next())
+    await workshop.videos.started.wait()
+    stopped.cancel()
+    await asyncio.wait({stopped})
+    assert stopped.cancelled()
+    workshop.videos.may_go_on.set()
+    assert await workshop.another_finisher().finish_all() == 1
+    assert workshop.artifact().finish_tries == 1
 
 
 async def test_a_finisher_that_lost_its_lease_changes_nothing_when_it_wakes(workshop: Workshop) -> None:
@@ -132,14 +143,10 @@ async def test_a_finisher_that_lost_its_lease_changes_nothing_when_it_wakes(work
 
 
 async def test_a_recording_that_crashes_every_finisher_is_given_up(workshop: Workshop) -> None:
-    await workshop.upload(b"frames")
-    workshop.videos.may_go_on.clear()
+    await workshop.upload(b"fatal")
     for _ in range(3):
-        workshop.videos.started.clear()
-        crashed = asyncio.create_task(workshop.finisher.finish_next())
-        await workshop.videos.started.wait()
-        crashed.cancel()
-        await asyncio.wait({crashed})
+        with pytest.raises(Crashed):
+            await workshop.another_finisher().finish_next()
         workshop.clock.step(timedelta(seconds=61))
     await workshop.finisher.finish_all()
     assert workshop.artifact().state is ArtifactState.FAILED

@@ -14,8 +14,8 @@ from browser_node.domain.errors import (
     StaleEpoch,
 )
 from browser_node.usecases.browsers import Browsers
+from tests.support.conditions import until
 from tests.support.node_fakes import FACTS, SESSION, FakeLauncher, SteppedClock, an_order
-from tests.support.waiting import until
 
 OTHER = SessionId("pbs_" + "1" * 26)
 
@@ -43,7 +43,7 @@ async def test_starting_twice_for_one_epoch_starts_one_browser(browsers: Browser
     await asyncio.sleep(0)
     launcher.hold.set()
 
-    assert await both == [FACTS, FACTS]
+    assert list(await both) == [FACTS, FACTS]
     assert await browsers.start(an_order()) == FACTS
     assert len(launcher.launched) == 1
 

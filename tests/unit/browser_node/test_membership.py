@@ -10,8 +10,8 @@ from browser_node.usecases.browsers import Browsers
 from browser_node.usecases.membership import Membership
 from browser_node.usecases.ports import NodeProfile
 from fleetkit.errors import Unavailable
+from tests.support.conditions import until
 from tests.support.node_fakes import SESSION, FakeGateway, FakeKeys, FakeLauncher, SteppedClock, an_order
-from tests.support.waiting import until
 
 PROFILE = NodeProfile(
     name="node-1",
@@ -105,5 +105,6 @@ async def test_a_draining_node_says_so_and_then_reports_what_it_ended(node: Node
     await node.membership.drain()
 
     assert node.gateway.reports[-1].draining
-    assert [ended.end.reason for ended in node.gateway.reports[-1].ended] == [CloseReason.NODE_DRAINED]
+    told = [ended.end.reason for report in node.gateway.reports for ended in report.ended]
+    assert told == [CloseReason.NODE_DRAINED]
     assert node.browsers.running() == []

@@ -1,4 +1,4 @@
-"""Videos, made by a process of lowest priority: a recording that breaks the decoder breaks nothing else."""
+"""Videos, made by a process of low priority: a recording that breaks the decoder breaks nothing else."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from typing import BinaryIO
 from artifact_store.domain.errors import VideoBroken
 
 _READ_BYTES = 1024 * 1024
-_NICENESS = 19
+_NICENESS = 10
 _STOP_SECONDS = 5.0
 
 

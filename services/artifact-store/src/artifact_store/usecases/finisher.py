@@ -12,12 +12,13 @@ from artifact_store.domain.errors import ArtifactChanged, BlobMissing, VideoBrok
 from artifact_store.usecases.ports import BlobStore, Database, VideoMaker
 from artifact_store.usecases.tally import Tally
 from fleetkit.clock import Clock
-from fleetkit.errors import Unavailable
+from fleetkit.errors import FleetError, Unavailable
 
 log = logging.getLogger(__name__)
 
 # A pass is bounded; what is left waits for the next one.
 _MOST_IN_A_PASS = 100
+_HAND_BACK_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,9 @@ class Finisher:
         try:
             async with self._renewing(claimed):
                 video = await self._make(claimed, raw)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._hand_back(claimed))
+            raise
         except BlobMissing:
             await self._fail(claimed, "The bytes of the recording are gone from the object store.")
         except VideoBroken as error:
@@ -119,6 +123,13 @@ class Finisher:
         await self._save(claimed.failed(message, now=self._clock.now()))
         if claimed.blob is not None:
             await self._discard(claimed.blob.key)
+
+    async def _hand_back(self, claimed: Artifact) -> None:
+        """Let another copy, or our next life, begin at once; should it not work, the lease runs out."""
+        released = claimed.released(now=self._clock.now(), retry_after=timedelta(0), counts=False)
+        with contextlib.suppress(FleetError, TimeoutError):
+            async with asyncio.timeout(_HAND_BACK_SECONDS):
+                await self._save(released)
 
     async def _release(self, claimed: Artifact, *, counts: bool) -> None:
         wait = self._policy.retry_interval * claimed.finish_tries

@@ -1,0 +1,155 @@
+"""Real browsers in the test's own process, behind a real attach server."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from websockets.asyncio.client import ClientConnection
+
+from browser_node.adapters.attach_server import AttachServer
+from browser_node.adapters.chromium.accounts import Accounts, claimed_accounts
+from browser_node.adapters.chromium.browser import ChromiumBrowser
+from browser_node.adapters.chromium.folders import Scratch
+from browser_node.adapters.chromium.kinds import find_program
+from browser_node.adapters.chromium.launcher import BrowserPlots, ChromiumLauncher, Program
+from browser_node.adapters.chromium.processes import ProcessInfo, all_processes
+from browser_node.adapters.disk_spool import DiskSpool
+from browser_node.adapters.fleet_keys import FleetKeys, TokenGate
+from browser_node.domain.browser import BrowserKind
+from browser_node.usecases.browsers import Browsers
+from browser_node.usecases.ports import SpooledArtifact
+from fleetkit.clock import SystemClock
+from fleetkit.ids import RandomIds
+from fleetkit.tokens import TokenSigner
+from tests.support.node_fakes import SESSION, an_order
+
+
+def a_signer() -> TokenSigner:
+    """A signer with a key of its own."""
+    key = Ed25519PrivateKey.generate()
+    return TokenSigner(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
+
+
+def attach_token(signer: TokenSigner, *, session_id: str = SESSION, epoch: int = 1) -> str:
+    return signer.sign(audience="attach", subject=session_id, ttl=timedelta(minutes=5), epoch=str(epoch), scope="full")
+
+
+def processes_of(accounts: Accounts, pid: int) -> list[ProcessInfo]:
+    """Every process of the browser with this main process that has not ended."""
+    main = next(info for info in all_processes() if info.pid == pid)
+    return [
+        info for info in all_processes() if not info.zombie and (info.user == main.user or info.session == main.pid)
+    ]
+
+
+def chrome_program() -> Path:
+    found = find_program(BrowserKind.CHROME, None)
+    assert found is not None, "these tests need Chrome or Chromium"
+    return found
+
+
+class RawClient:
+    """CDP by hand, on an open socket."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._ids = itertools.count(1)
+
+    async def send(self, method: str, params: dict[str, object] | None = None, session: str | None = None) -> int:
+        """Send a command; nobody reads its answer yet."""
+        number = next(self._ids)
+        message: dict[str, object] = {"id": number, "method": method, "params": params or {}}
+        await self._socket.send(json.dumps(message if session is None else {**message, "sessionId": session}))
+        return number
+
+    async def answer(self, number: int) -> dict[str, Any]:  # CDP answers have any shape
+        """Read until the answer to a command; events before it are dropped."""
+        while True:
+            message: dict[str, Any] = json.loads(await self._socket.recv())
+            if message.get("id") == number:
+                return message
+
+    async def call(
+        self, method: str, params: dict[str, object] | None = None, session: str | None = None
+    ) -> dict[str, Any]:
+        """Return the result of a command."""
+        answer = await self.answer(await self.send(method, params, session))
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    async def open_page(self) -> str:
+        """Attach to the first page and return the session."""
+        targets = (await self.call("Target.getTargets"))["targetInfos"]
+        page = next(target["targetId"] for target in targets if target["type"] == "page")
+        attached = await self.call("Target.attachToTarget", {"targetId": page, "flatten": True})
+        return str(attached["sessionId"])
+
+
+@dataclass
+class Host:
+    """A node's browsers without its dealings with others."""
+
+    browsers: Browsers
+    spool: DiskSpool
+    scratch: Path
+    accounts: Accounts
+    signer: TokenSigner
+    port: int = 0
+    taken: list[SpooledArtifact] = field(default_factory=list)
+
+    def url(self, token: str | None = None, *, session_id: str = SESSION) -> str:
+        return f"ws://127.0.0.1:{self.port}/attach/{session_id}?token={token or attach_token(self.signer)}"
+
+    async def start(self) -> ChromiumBrowser:
+        await self.browsers.start(an_order())
+        browser = self.browsers.find(SESSION, 1)
+        assert isinstance(browser, ChromiumBrowser)
+        return browser
+
+    async def artifacts(self, count: int) -> list[SpooledArtifact]:
+        """Wait for so many files in the spool."""
+        async with asyncio.timeout(20):
+            while len(self.taken) < count:
+                self.taken.append(await self.spool.next())
+        return self.taken
+
+
+@contextlib.contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder that browsers of other users can pass through."""
+    with tempfile.TemporaryDirectory(prefix="bft-") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+@contextlib.asynccontextmanager
+async def hosting_real_browsers() -> AsyncIterator[Host]:
+    ids, keys, signer = RandomIds(), FleetKeys(), a_signer()
+    keys.trust(signer.public_key_pem, node_id="nod_1")
+    with contextlib.ExitStack() as stack:
+        accounts = await asyncio.to_thread(stack.enter_context, claimed_accounts())
+        root = stack.enter_context(short_folder())
+        scratch = Scratch(root / "b")
+        await asyncio.to_thread(scratch.prepare)
+        spool = DiskSpool(root / "spool", ids=ids)
+        await spool.recover()
+        plots = BrowserPlots(scratch=scratch, accounts=accounts)
+        programs = {
+            BrowserKind.CHROME: Program(path=await asyncio.to_thread(chrome_program), product="", sandboxed=True)
+        }
+        launcher = ChromiumLauncher(plots=plots, programs=programs, spool=spool, ids=ids)
+        browsers = Browsers(launcher=launcher, clock=SystemClock(), slots=2, parallel_starts=1)
+        host = Host(browsers=browsers, spool=spool, scratch=root / "b", accounts=accounts, signer=signer)
+        server = AttachServer(TokenGate(keys=keys, browsers=browsers))
+        async with browsers.hosting(), server.listening("127.0.0.1:0") as listening:
+            host.port = listening.port
+            yield host
