@@ -2,12 +2,16 @@
 
 import time
 
+import grpc
 import psutil
 import pytest
-from playwright.async_api import async_playwright
+from playwright.async_api import Error as PlaywrightError
+from playwright.async_api import Playwright, async_playwright
 
+from browserfleet.artifact.v1 import artifact_pb2
 from browserfleet.session.v1 import session_pb2
-from tests.support.stack import SERVERS, SERVICES, RunningStack
+from tests.support.pages import serving_pages
+from tests.support.stack import SERVERS, SERVICES, Caller, RunningStack
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)

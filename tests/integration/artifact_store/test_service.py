@@ -146,7 +146,7 @@ async def test_a_raw_recording_becomes_a_video_soon_after_its_upload(service: Se
     assert (answer.artifact.content_type, answer.artifact.display_name) == ("video/webm", "file-2.webm")
     video = await _download(answer.download_url)
     assert sum_of(video).sha256 == answer.artifact.sha256
-    with av.open(io.BytesIO(video)) as container:
+    with av.open(io.BytesIO(video), "r") as container:
         assert len(list(container.decode(video=0))) == 4
 
 

@@ -33,7 +33,7 @@ async def _webm(videos: ProcessVideoMaker, raw: bytes) -> bytes:
 
 
 def _packets(video: bytes) -> list[tuple[int, bool]]:
-    with av.open(io.BytesIO(video)) as container:
+    with av.open(io.BytesIO(video), "r") as container:
         stream = container.streams.video[0]
         return [
             (round(packet.pts * packet.time_base * 1000), packet.is_keyframe)
@@ -45,7 +45,7 @@ def _packets(video: bytes) -> list[tuple[int, bool]]:
 async def test_a_video_keeps_the_times_of_its_frames(videos: ProcessVideoMaker) -> None:
     video = await _webm(videos, a_recording(TIMES))
     assert [time for time, _ in _packets(video)] == TIMES
-    with av.open(io.BytesIO(video)) as container:
+    with av.open(io.BytesIO(video), "r") as container:
         assert container.format.name == "matroska,webm"
         assert container.streams.video[0].codec_context.name == "vp9"
         assert container.duration is not None
@@ -69,7 +69,7 @@ async def test_a_recording_that_begins_late_begins_at_zero(videos: ProcessVideoM
 
 async def test_frames_of_other_sizes_are_fitted_into_the_first(videos: ProcessVideoMaker) -> None:
     video = await _webm(videos, a_recording([0, 100, 200], sizes=[(641, 361), (300, 500), (1280, 720)]))
-    with av.open(io.BytesIO(video)) as container:
+    with av.open(io.BytesIO(video), "r") as container:
         frames = list(container.decode(video=0))
     assert [(frame.width, frame.height) for frame in frames] == [(640, 360)] * 3
     # The tall frame has black bars left and right.

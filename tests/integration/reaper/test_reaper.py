@@ -9,7 +9,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from nats.aio.client import Client
 from opentelemetry import trace
 
@@ -70,6 +70,18 @@ class FakeSessionService(session_service_pb2_grpc.SessionServiceServicer):
             sessions=[self._session(name) for name in due[start : start + 2]],
             next_page_token=str(start + 2) if more else "",
         )
+
+    async def CreateSession(self, request: session_service_pb2.CreateSessionRequest, context: Context) -> Session:
+        raise NotImplementedError
+
+    async def GetSession(self, request: session_service_pb2.GetSessionRequest, context: Context) -> Session:
+        raise NotImplementedError
+
+    async def ExtendSession(self, request: session_service_pb2.ExtendSessionRequest, context: Context) -> Session:
+        raise NotImplementedError
+
+    async def CloseSession(self, request: session_service_pb2.CloseSessionRequest, context: Context) -> Session:
+        raise NotImplementedError
 
     async def authenticate(self, method: str, metadata: Mapping[str, str]) -> object:
         if bearer_token(metadata) != KEY:
@@ -203,7 +215,7 @@ async def test_garbage_is_thrown_away_and_does_not_block_what_follows(fleet: Fle
 
         async def all_settled() -> bool:
             info = await bus.jetstream().consumer_info(DEADLINES_STREAM, "reaper")
-            return info.num_ack_pending == 0 and info.num_pending == 0
+            return not info.num_ack_pending and not info.num_pending
 
         await eventually(all_settled, within=10, what="every message is settled")
     assert fleet.sessions.calls == [name]
@@ -269,8 +281,13 @@ async def test_without_nats_the_sweep_works_and_health_is_serving(fleet: Fleet, 
     async with _reaping(settings):
         await fleet.has_ended(1)
         async with grpc.aio.insecure_channel(settings.grpc_listen) as opened:
-            check = health_pb2_grpc.HealthStub(opened).Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
-            assert (await check).status == health_pb2.HealthCheckResponse.SERVING
+            check = opened.unary_unary(
+                "/grpc.health.v1.Health/Check",
+                request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+                response_deserializer=health_pb2.HealthCheckResponse.FromString,
+            )
+            answer = await check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_two_reapers_share_the_work(fleet: Fleet, bus: Client) -> None:

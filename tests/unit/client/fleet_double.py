@@ -93,13 +93,16 @@ class FleetDouble:
         self.before: dict[str, Callable[[], Awaitable[object]]] = {}
         self.calls: list[tuple[str, Message]] = []
         self.credentials: set[object] = set()
+        self.traces: set[object] = set()
 
     def asked(self, method: str) -> int:
         return sum(name == method for name, _ in self.calls)
 
     async def called(self, method: str, request: Message, context: Context) -> None:
         self.calls.append((method, request))
-        self.credentials.add(dict(context.invocation_metadata() or ()).get("authorization"))
+        metadata = dict(context.invocation_metadata() or ())
+        self.credentials.add(metadata.get("authorization"))
+        self.traces.add(metadata.get("traceparent"))
         if self.refusals[method]:
             await context.abort_with_status(rpc_status.to_status(self.refusals[method].pop(0)))
         if method in self.before:

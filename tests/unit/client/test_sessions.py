@@ -4,6 +4,7 @@ import asyncio
 
 import grpc
 import pytest
+from opentelemetry import trace
 
 from browserfleet.client import (
     CloseReason,
@@ -129,6 +130,14 @@ async def test_the_timeout_and_the_key_travel_with_the_create(fleet: Fleet, doub
     assert isinstance(request, session_service_pb2.CreateSessionRequest)
     assert request.timeout.seconds == 1800
     assert double.credentials == {"Bearer bf_key"}
+
+
+async def test_calls_belong_to_the_callers_trace(fleet: Fleet, double: FleetDouble) -> None:
+    await fleet.get(SESSION_ID)
+    context = trace.SpanContext(trace_id=1, span_id=2, is_remote=False, trace_flags=trace.TraceFlags(1))
+    with trace.use_span(trace.NonRecordingSpan(context)):
+        await fleet.get(SESSION_ID)
+    assert double.traces == {None, f"00-{1:032x}-{2:016x}-01"}
 
 
 async def test_a_list_runs_over_all_pages(fleet: Fleet, double: FleetDouble) -> None:

@@ -54,12 +54,22 @@ def open_channel(address: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(address, options=list(_CHANNEL_OPTIONS))
 
 
+def _trace_injector() -> Callable[[dict[str, str]], object]:
+    """Return what adds the headers of the caller's trace; it adds none where OpenTelemetry is not installed."""
+    try:
+        from opentelemetry.propagate import inject
+    except ImportError:
+        return lambda _: None
+    return inject
+
+
 class Calls:
     """Makes the calls of one client: as whom, how long, how often."""
 
     def __init__(self, *, api_key: str, retries: Retries) -> None:
         self._metadata = (("authorization", f"Bearer {api_key}"),)
         self._retries = retries
+        self._inject = _trace_injector()
 
     async def send(
         self,
@@ -74,12 +84,15 @@ class Calls:
         With `repeatable` the call is sent again after UNAVAILABLE, within the one deadline of `timeout`. A browser
         that did not start is not asked for again: the same request would only name the same failed session.
         """
+        trace: dict[str, str] = {}
+        self._inject(trace)
+        metadata = (*self._metadata, *trace.items())
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout.total_seconds()
         attempt = 1
         while True:
             try:
-                return await method(request, timeout=max(0.001, deadline - clock()), metadata=self._metadata)
+                return await method(request, timeout=max(0.001, deadline - clock()), metadata=metadata)
             except grpc.aio.AioRpcError as rpc_error:
                 error = from_rpc_error(rpc_error)
                 wait = self._retries.wait(attempt, error.retry_after)

@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection
 from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
 
 from fleetkit.rpc.caller import Authenticator
-from fleetkit.rpc.interceptors import ServingInterceptor
+from fleetkit.rpc.interceptors import MAX_UNARY_TIME, ServingInterceptor
 
 # Larger than a 1 MiB upload chunk and a full page of resources.
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -50,6 +50,7 @@ async def serving(
     *,
     authenticator: Authenticator,
     grace: timedelta = timedelta(seconds=10),
+    unary_limit: timedelta = MAX_UNARY_TIME,
 ) -> AsyncIterator[Serving]:
     """Serve on `host:port` (port 0: any free one) within the block.
 
@@ -57,7 +58,7 @@ async def serving(
     address is taken.
     """
     tracing = aio_server_interceptor(filter_=filters.negate(filters.health_check()))
-    server = grpc.aio.server(interceptors=[tracing, ServingInterceptor(authenticator)], options=_OPTIONS)
+    server = grpc.aio.server(interceptors=[tracing, ServingInterceptor(authenticator, unary_limit=unary_limit)], options=_OPTIONS)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [service.name for service in services]

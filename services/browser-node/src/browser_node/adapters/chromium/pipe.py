@@ -139,5 +139,7 @@ class Pipe:
 
     def close(self) -> None:
         """Close both ends at once; a browser that still lives exits."""
-        self._writing.abort()
-        self._reading.close()
+        if not self._writing.is_closing():
+            self._writing.abort()
+        if not self._reading.is_closing():
+            self._reading.close()
