@@ -10,6 +10,8 @@ from browser_node.domain.browser import RunId, SessionId
 
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
 _MAX_NAME_BYTES = 1024
+# Made once, here: the library's own table reads files of the machine when it is first asked.
+_TYPES = mimetypes.MimeTypes()
 
 
 class ArtifactKind(StrEnum):
@@ -41,7 +43,7 @@ class NewArtifact:
 
 def download_of(origin: ArtifactOrigin, *, suggested_name: str, run_id: RunId | None) -> NewArtifact:
     """Describe a downloaded file; the media type is guessed from the name that the page suggested."""
-    guessed = (mimetypes.guess_type(suggested_name, strict=False)[0] or "").lower()
+    guessed = (_TYPES.guess_type(suggested_name, strict=False)[0] or "").lower()
     name = suggested_name.encode("utf-8", "replace")[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
     return NewArtifact(
         origin=origin,
