@@ -21,7 +21,7 @@ from browser_node.adapters.chromium.browser import ChromiumBrowser
 from browser_node.adapters.chromium.folders import Scratch
 from browser_node.adapters.chromium.kinds import find_program
 from browser_node.adapters.chromium.launcher import BrowserPlots, ChromiumLauncher, Program
-from browser_node.adapters.chromium.processes import ProcessInfo, all_processes
+from browser_node.adapters.chromium.processes import ProcessInfo, all_processes, read_process
 from browser_node.adapters.disk_spool import DiskSpool
 from browser_node.adapters.fleet_keys import FleetKeys, TokenGate
 from browser_node.domain.browser import BrowserKind
@@ -43,12 +43,18 @@ def attach_token(signer: TokenSigner, *, session_id: str = SESSION, epoch: int =
     return signer.sign(audience="attach", subject=session_id, ttl=timedelta(minutes=5), epoch=str(epoch), scope="full")
 
 
-def processes_of(accounts: Accounts, pid: int) -> list[ProcessInfo]:
-    """Every process of the browser with this main process that has not ended."""
-    main = next(info for info in all_processes() if info.pid == pid)
-    return [
-        info for info in all_processes() if not info.zombie and (info.user == main.user or info.session == main.pid)
-    ]
+def processes_of(pid: int) -> list[ProcessInfo]:
+    """Every process of the browser with this main process. Blocks."""
+    infos = list(all_processes())
+    main = next((info for info in infos if info.pid == pid), None)
+    if main is None:
+        return []
+    return [info for info in infos if info.session == pid or (main.user != 0 and info.user == main.user)]
+
+
+def alive(pids: list[int]) -> list[int]:
+    """Those of the processes that have not ended. Blocks."""
+    return [info.pid for info in map(read_process, pids) if info is not None and not info.zombie]
 
 
 def chrome_program() -> Path:

@@ -32,9 +32,7 @@ class _Servicer(session_service_pb2_grpc.SessionServiceServicer):
     def __init__(self, behavior: Behavior) -> None:
         self._behavior = behavior
 
-    async def GetSession(
-        self, request: session_service_pb2.GetSessionRequest, context: object
-    ) -> session_pb2.Session:
+    async def GetSession(self, request: session_service_pb2.GetSessionRequest, context: object) -> session_pb2.Session:
         return await self._behavior()
 
     async def CreateSession(
@@ -63,7 +61,7 @@ async def serving_double(
     """Serve GetSession and CreateSession on a free port within the block."""
     service = Service(
         _NAME,
-        lambda server: session_service_pb2_grpc.add_SessionServiceServicer_to_server(_Servicer(behavior), server),
+        lambda server: session_service_pb2_grpc.add_SessionServiceServicer_to_server(_Servicer(behavior), server),  # type: ignore[abstract]  # two methods suffice,
     )
     limit = unary_limit or timedelta(seconds=60)
     async with (

@@ -8,8 +8,9 @@ import grpc
 import pytest
 
 from browserfleet.browser.v1 import browser_pb2
-from browserfleet.session.v1 import session_pb2, session_service_pb2
+from browserfleet.session.v1 import session_pb2, session_service_pb2, session_service_pb2_grpc
 from fleetkit import errors
+from fleetkit.ids import RandomIds
 from fleetkit.rpc.client import typed_errors
 from fleetkit.rpc.interceptors import check
 from tests.unit.fleetkit.double import Everybody, serving_double
@@ -71,6 +72,21 @@ async def test_a_call_without_a_deadline_ends_at_the_servers_limit() -> None:
             await double.get(timeout=100 * 24 * 3600)
 
 
+@pytest.mark.parametrize("timeout", [0, 0.05])
+async def test_a_callers_own_deadline_is_kept_and_the_server_goes_on(timeout: float) -> None:
+    done = asyncio.Event()
+
+    async def wait() -> session_pb2.Session:
+        await done.wait()
+        return session_pb2.Session()
+
+    async with serving_double(wait) as double:
+        with pytest.raises(errors.DeadlineExceeded), typed_errors():
+            await double.get(timeout=timeout)
+        done.set()
+        await double.get()
+
+
 async def test_a_caller_that_hangs_up_cancels_the_servicer_and_the_server_goes_on() -> None:
     begun, cancelled = asyncio.Event(), asyncio.Event()
 
@@ -84,8 +100,10 @@ async def test_a_caller_that_hangs_up_cancels_the_servicer_and_the_server_goes_o
             cancelled.set()
         raise AssertionError
 
-    async with serving_double(hang) as double:
-        call = asyncio.create_task(double.get())
+    # A plain channel: the tracing interceptor of kit's own does not pass a cancellation on.
+    async with serving_double(hang) as double, grpc.aio.insecure_channel(double.address) as plain:
+        stub: session_service_pb2_grpc.SessionServiceAsyncStub = session_service_pb2_grpc.SessionServiceStub(plain)
+        call = stub.GetSession(session_service_pb2.GetSessionRequest(session_id=RandomIds().new("pbs")))
         await begun.wait()
         call.cancel()
         await asyncio.wait_for(cancelled.wait(), 5)
@@ -102,7 +120,8 @@ async def test_a_refused_request_never_reaches_the_servicer() -> None:
 
 def test_every_wrong_field_is_named_by_its_path() -> None:
     request = session_service_pb2.ListSessionsRequest(
-        page_size=-1, filter=session_service_pb2.SessionFilter(states=[session_pb2.Session.STATE_RUNNING, 77])  # type: ignore[list-item]  # no state at all
+        page_size=-1,
+        filter=session_service_pb2.SessionFilter(states=[session_pb2.Session.STATE_RUNNING, 77]),  # type: ignore[list-item]  # no state at all
     )
     with pytest.raises(errors.InvalidArgument) as refusal:
         check(request)

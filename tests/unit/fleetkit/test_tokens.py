@@ -45,7 +45,7 @@ def test_a_token_of_another_key_is_refused() -> None:
 def test_a_token_signed_with_another_algorithm_is_refused() -> None:
     claims = {"aud": "a", "sub": "s", "exp": datetime.now(UTC) + _MINUTE}
     tokens = [
-        jwt.encode(claims, key=None, algorithm="none"),
+        jwt.encode(claims, key="", algorithm="none"),
         jwt.encode(claims, key="a symmetric key of thirty-two bytes", algorithm="HS256"),
     ]
     for token in tokens:

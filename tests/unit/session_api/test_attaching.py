@@ -10,7 +10,14 @@ from fleetkit.tokens import TokenInvalid, TokenVerifier
 from session_api.domain.errors import SessionNotFound, SessionNotOpen
 from session_api.domain.session import CloseReason, Session, SessionState
 from session_api.usecases.attaching import Attaching
-from tests.support.fleet_builders import ORGANIZATION, OTHER_ORGANIZATION, SteppedClock, a_caller, a_session, a_session_id
+from tests.support.fleet_builders import (
+    ORGANIZATION,
+    OTHER_ORGANIZATION,
+    SteppedClock,
+    a_caller,
+    a_session,
+    a_session_id,
+)
 from tests.support.fleet_memory import MemoryDatabase
 from tests.support.keys import a_private_key, the_signer
 

@@ -42,9 +42,7 @@ def test_a_browser_that_only_draining_nodes_have_is_a_matter_of_waiting() -> Non
     assert _ids([a_node(state=NodeState.DRAINING)]) == []
 
 
-@pytest.mark.parametrize(
-    "nodes", [[], [a_node()], [a_node(state=NodeState.LOST, browsers=(BrowserType.MSEDGE,))]]
-)
+@pytest.mark.parametrize("nodes", [[], [a_node()], [a_node(state=NodeState.LOST, browsers=(BrowserType.MSEDGE,))]])
 def test_a_browser_that_no_living_node_has_is_refused(nodes: list[Node]) -> None:
     with pytest.raises(NoCapableNode) as refusal:
         candidates(nodes, _EDGE)

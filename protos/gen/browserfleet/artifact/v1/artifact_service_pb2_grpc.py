@@ -66,8 +66,9 @@ class ArtifactServiceServicer:
         it is, the following carry its bytes, the last one the sum. The same
         artifact ID may be sent again after a failure; once stored, the stored
         artifact is returned and nothing changes. Errors: INVALID_ARGUMENT
-        (INVALID_REQUEST), DATA_LOSS (UPLOAD_CORRUPT), PERMISSION_DENIED
-        (TOKEN_SCOPE), RESOURCE_EXHAUSTED (ARTIFACT_TOO_LARGE), UNAVAILABLE
+        (INVALID_REQUEST), DATA_LOSS (UPLOAD_CORRUPT), ALREADY_EXISTS
+        (ARTIFACT_EXISTS), ABORTED (CHANGED_MEANWHILE), PERMISSION_DENIED
+        (SCOPE_MISSING), RESOURCE_EXHAUSTED (ARTIFACT_TOO_LARGE), UNAVAILABLE
         (BLOB_STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -42,8 +42,9 @@ class ArtifactServiceStub:
     it is, the following carry its bytes, the last one the sum. The same
     artifact ID may be sent again after a failure; once stored, the stored
     artifact is returned and nothing changes. Errors: INVALID_ARGUMENT
-    (INVALID_REQUEST), DATA_LOSS (UPLOAD_CORRUPT), PERMISSION_DENIED
-    (TOKEN_SCOPE), RESOURCE_EXHAUSTED (ARTIFACT_TOO_LARGE), UNAVAILABLE
+    (INVALID_REQUEST), DATA_LOSS (UPLOAD_CORRUPT), ALREADY_EXISTS
+    (ARTIFACT_EXISTS), ABORTED (CHANGED_MEANWHILE), PERMISSION_DENIED
+    (SCOPE_MISSING), RESOURCE_EXHAUSTED (ARTIFACT_TOO_LARGE), UNAVAILABLE
     (BLOB_STORE_UNAVAILABLE).
     """
     ListArtifacts: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.ListArtifactsRequest, _artifact_service_pb2.ListArtifactsResponse]
@@ -68,8 +69,9 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     it is, the following carry its bytes, the last one the sum. The same
     artifact ID may be sent again after a failure; once stored, the stored
     artifact is returned and nothing changes. Errors: INVALID_ARGUMENT
-    (INVALID_REQUEST), DATA_LOSS (UPLOAD_CORRUPT), PERMISSION_DENIED
-    (TOKEN_SCOPE), RESOURCE_EXHAUSTED (ARTIFACT_TOO_LARGE), UNAVAILABLE
+    (INVALID_REQUEST), DATA_LOSS (UPLOAD_CORRUPT), ALREADY_EXISTS
+    (ARTIFACT_EXISTS), ABORTED (CHANGED_MEANWHILE), PERMISSION_DENIED
+    (SCOPE_MISSING), RESOURCE_EXHAUSTED (ARTIFACT_TOO_LARGE), UNAVAILABLE
     (BLOB_STORE_UNAVAILABLE).
     """
     ListArtifacts: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.ListArtifactsRequest, _artifact_service_pb2.ListArtifactsResponse]  # type: ignore[assignment]
@@ -97,8 +99,9 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         it is, the following carry its bytes, the last one the sum. The same
         artifact ID may be sent again after a failure; once stored, the stored
         artifact is returned and nothing changes. Errors: INVALID_ARGUMENT
-        (INVALID_REQUEST), DATA_LOSS (UPLOAD_CORRUPT), PERMISSION_DENIED
-        (TOKEN_SCOPE), RESOURCE_EXHAUSTED (ARTIFACT_TOO_LARGE), UNAVAILABLE
+        (INVALID_REQUEST), DATA_LOSS (UPLOAD_CORRUPT), ALREADY_EXISTS
+        (ARTIFACT_EXISTS), ABORTED (CHANGED_MEANWHILE), PERMISSION_DENIED
+        (SCOPE_MISSING), RESOURCE_EXHAUSTED (ARTIFACT_TOO_LARGE), UNAVAILABLE
         (BLOB_STORE_UNAVAILABLE).
         """
 

@@ -26,7 +26,7 @@ class FinishPolicy:
     """How often a recording is tried, how long a claim lasts unrenewed, and when an upload counts as lost."""
 
     max_tries: int = 3
-    lease_ttl: timedelta = timedelta(seconds=60)
+    lease_ttl: timedelta = timedelta(seconds=15)
     retry_interval: timedelta = timedelta(seconds=10)
     upload_ttl: timedelta = timedelta(hours=24)
 

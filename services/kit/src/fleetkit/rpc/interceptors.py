@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import protovalidate
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from opentelemetry import metrics
 
 from fleetkit.errors import DeadlineExceeded, FleetError, Internal, InvalidArgument
@@ -45,7 +45,7 @@ class ServingInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or method.startswith(_OPEN_SERVICES):
             return handler
         serializers = {
-            "request_deserializer": handler.request_deserializer,
+            "request_deserializer": _lenient(handler.request_deserializer),
             "response_serializer": handler.response_serializer,
         }
         if handler.response_streaming:
@@ -124,17 +124,40 @@ def _unexpected(method: str) -> FleetError:
     return Internal("An internal error happened; the log has it under this call's trace ID.")
 
 
+class _Unreadable:
+    """Stands for bytes that are no message of the method's type."""
+
+
+def _lenient(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """Have bad bytes refused by the interceptor: gRPC itself answers them with UNKNOWN and a traceback in the log."""
+    if deserialize is None:
+        return None
+
+    def read(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return _Unreadable()
+
+    return read
+
+
 def _checked(request: Any) -> Any:
-    if isinstance(request, Message):
-        check(request)
-        return request
+    if isinstance(request, Message | _Unreadable):
+        return _checked_one(request)
     return _checked_stream(request)
 
 
-async def _checked_stream(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
+async def _checked_stream(requests: AsyncIterator[Message | _Unreadable]) -> AsyncIterator[Message]:
     async for request in requests:
-        check(request)
-        yield request
+        yield _checked_one(request)
+
+
+def _checked_one(request: Message | _Unreadable) -> Message:
+    if isinstance(request, _Unreadable):
+        raise InvalidArgument("The bytes of the request are no message of the method's type.")
+    check(request)
+    return request
 
 
 def check(request: Message) -> None:

@@ -23,7 +23,7 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_connection_age_ms", 600_000),
-    ("grpc.max_connection_age_grace_ms", 60_000),
+    ("grpc.max_connection_age_grace_ms", 3_600_000),
     ("grpc.so_reuseport", 0),
 ]
 
@@ -58,7 +58,9 @@ async def serving(
     address is taken.
     """
     tracing = aio_server_interceptor(filter_=filters.negate(filters.health_check()))
-    server = grpc.aio.server(interceptors=[tracing, ServingInterceptor(authenticator, unary_limit=unary_limit)], options=_OPTIONS)
+    server = grpc.aio.server(
+        interceptors=[tracing, ServingInterceptor(authenticator, unary_limit=unary_limit)], options=_OPTIONS
+    )
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [service.name for service in services]

@@ -4,6 +4,7 @@ A browser's helpers outlive it for a moment. Where the first process of a contai
 would stay as a zombie.
 """
 
+import asyncio
 import contextlib
 import ctypes
 import os
@@ -29,10 +30,13 @@ class OrphanCollector:
 
     async def collect(self) -> None:
         """Do one pass. A zombie is taken at its second sight, so that whoever waits for it comes first."""
+        await asyncio.to_thread(self._collect)
+
+    def _collect(self) -> None:
         zombies = {pid for pid in _children() if (info := read_process(pid)) is not None and info.zombie}
         for pid in zombies & self._seen:
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222  # does not wait
+                os.waitpid(pid, os.WNOHANG)
         self._seen = zombies - self._seen
 
 

@@ -1,0 +1,165 @@
+"""A node as a process: registration, calls, signals, and what is left when it dies."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import grpc
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from browserfleet.node.v1 import browser_service_pb2
+from browserfleet.session.v1 import session_pb2
+from fleetkit.rpc.client import bearer
+from fleetkit.rpc.status import from_rpc_error
+from fleetkit.rpc.times import duration
+from tests.support.conditions import until
+from tests.support.fake_fleet import FakeFleet, NodeProcess, a_fleet, free_port
+from tests.support.node_fakes import SESSION
+from tests.support.pages import FILE, serving_pages
+from tests.support.real_browsers import RawClient, alive, processes_of, short_folder
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.fixture
+async def fleet() -> AsyncIterator[FakeFleet]:
+    async with a_fleet() as fleet:
+        yield fleet
+
+
+@pytest.fixture
+async def node(fleet: FakeFleet) -> AsyncIterator[NodeProcess]:
+    with short_folder() as folder:
+        node = NodeProcess(fleet=fleet, state_dir=folder / "state")
+        await node.start()
+        yield node
+        if node.process is not None and node.process.returncode is None:
+            await node.end(signal.SIGTERM)
+
+
+async def browser_processes(node: NodeProcess) -> list[int]:
+    main = await asyncio.to_thread(node.browser_pid)
+    return [info.pid for info in await asyncio.to_thread(processes_of, main)]
+
+
+async def until_ended(pids: list[int], *, within: float) -> None:
+    async with asyncio.timeout(within):
+        while await asyncio.to_thread(alive, pids):  # noqa: ASYNC110  # processes tell nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_a_session_from_start_to_stop(node: NodeProcess, fleet: FakeFleet) -> None:
+    assert fleet.registrations[0].browsers[0].product.startswith("Chrome/")
+    await node.start_browser(trace=TRACE)
+    await until(lambda: fleet.running == [SESSION])
+    pids = await browser_processes(node)
+    async with serving_pages() as site, connect(node.attach_url) as socket:
+        client = RawClient(socket)
+        await client.call("Target.createTarget", {"url": f"{site}/file"})
+        await until(lambda: fleet.uploads)
+        async with node.calls() as calls:
+            await calls.StopBrowser(
+                browser_service_pb2.StopBrowserRequest(
+                    session_id=SESSION, epoch=1, close_reason=session_pb2.CLOSE_REASON_USER_REQUESTED
+                ),
+                metadata=bearer(node.token()),
+            )
+        with pytest.raises(ConnectionClosed) as caught:
+            await client.answer(0)
+
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.reason == "session closed: USER_REQUESTED"
+    assert await asyncio.to_thread(alive, pids) == []
+    await until(lambda: len(fleet.uploads) == 2 and fleet.running == [])
+    (download, body), (recording, video) = fleet.uploads
+    assert (download.display_name, body) == ("table.csv", FILE)
+    assert recording.run_id == download.run_id
+    assert recording.content_type == "video/x-matroska"
+    assert len(video) > 1000
+    # Uploads belong to the trace of the call that started the browser.
+    assert all(trace.split("-")[1] == TRACE.split("-")[1] for trace in fleet.upload_traces)
+    assert not any(report.ended for report in fleet.heartbeats)
+
+
+async def test_calls_without_the_right_token_are_refused(node: NodeProcess) -> None:
+    request = browser_service_pb2.StopBrowserRequest(session_id=SESSION, epoch=1)
+    async with node.calls() as calls:
+        for metadata in ((), bearer("nonsense"), bearer(node.token(audience="node:nod_2"))):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await calls.StopBrowser(request, metadata=metadata)
+            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await calls.SetDeadline(
+                browser_service_pb2.SetDeadlineRequest(
+                    session_id=SESSION, epoch=1, remaining=duration(timedelta(minutes=1))
+                ),
+                metadata=bearer(node.token()),
+            )
+    assert from_rpc_error(caught.value).reason == "BROWSER_NOT_FOUND"
+
+
+async def test_browsers_are_gone_within_two_seconds_of_a_killed_node(node: NodeProcess) -> None:
+    await node.start_browser()
+    pids = await browser_processes(node)
+    assert len(pids) > 5
+
+    await node.end(signal.SIGKILL)
+
+    await until_ended(pids, within=2)
+
+
+async def test_a_restarted_node_ends_what_hung_and_stores_what_was_left(fleet: FakeFleet) -> None:
+    with short_folder() as folder:
+        nowhere = f"127.0.0.1:{free_port()}"
+        first = NodeProcess(fleet=fleet, state_dir=folder / "state", artifact_store_address=nowhere)
+        await first.start()
+        await first.start_browser()
+        async with serving_pages() as site, connect(first.attach_url) as socket:
+            client = RawClient(socket)
+            await client.call("Target.createTarget", {"url": f"{site}/file"})
+            spool = folder / "state" / "spool"
+            await until(lambda: any(path.suffix == "" and path.is_file() for path in spool.iterdir()))
+            pids = await browser_processes(first)
+            os.kill(await asyncio.to_thread(first.browser_pid), signal.SIGSTOP)
+            await first.end(signal.SIGKILL)
+        assert await asyncio.to_thread(alive, pids) != []
+
+        second = NodeProcess(fleet=fleet, state_dir=folder / "state")
+        await second.start()
+
+        assert await asyncio.to_thread(alive, pids) == []
+        await until(lambda: any(body == FILE for _, body in fleet.uploads))
+        assert await second.end(signal.SIGTERM) == 0
+
+
+async def test_a_node_that_is_told_to_stop_reports_and_leaves_nothing(node: NodeProcess, fleet: FakeFleet) -> None:
+    await node.start_browser()
+    pids = await browser_processes(node)
+    started = time.monotonic()
+
+    assert await node.end(signal.SIGTERM) == 0
+
+    assert time.monotonic() - started < 15
+    assert await asyncio.to_thread(alive, pids) == []
+    assert fleet.heartbeats[-1].draining
+    ended = [browser for report in fleet.heartbeats for browser in report.ended]
+    assert {(browser.session_id, browser.close_reason) for browser in ended} == {
+        (SESSION, session_pb2.CLOSE_REASON_NODE_DRAINED)
+    }
+
+
+async def test_a_node_without_a_browser_does_not_start(fleet: FakeFleet) -> None:
+    with short_folder() as folder:
+        node = NodeProcess(fleet=fleet, state_dir=folder / "state", extra={"FLEET_CHROME_BINARY": "/bin/false"})
+        process = await node.spawn()
+
+        async with asyncio.timeout(20):
+            assert await process.wait() == 1
+
+    assert fleet.registrations == []
