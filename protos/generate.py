@@ -72,7 +72,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     only_check: bool = parser.parse_args().check
     with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder)
+        # Not the temporary folder itself: its mode, for its owner only, would be copied along.
+        fresh = Path(folder) / "gen"
+        fresh.mkdir()
         generate(fresh)
         if only_check:
             drift = check(fresh)

@@ -4,16 +4,23 @@ import itertools
 from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
+import grpc
 import pytest
 from blockbuster import blockbuster_ctx
+
 from local_stack.servers.nats import RunningNats, running_nats
 from local_stack.servers.postgres import RunningPostgres, running_postgres
 from local_stack.servers.s3 import RunningS3, running_s3
-
 from tests.support.servers import BackgroundServers
 
 _SERVICES = ["fleetkit", "session_api", "browser_node", "artifact_store", "reaper", "browserfleet.client"]
 _database_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def keep_grpc_up() -> None:
+    """gRPC's poller thread stays for the run: else whichever test drops the last channel waits for its end."""
+    grpc.aio.init_grpc_aio()
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from browser_node.adapters.chromium.processes import read_process
 from browserfleet.artifact.v1 import artifact_pb2, artifact_service_pb2, artifact_service_pb2_grpc
 from browserfleet.node.v1 import (
     browser_service_pb2,
@@ -169,6 +170,7 @@ class NodeProcess:
             "FLEET_ATTACH_URL": f"ws://127.0.0.1:{self.attach_port}",
             "FLEET_SLOTS": "2",
             "FLEET_STATE_DIR": str(self.state_dir),
+            "FLEET_SCRATCH_DIR": str(self.state_dir.parent / "b"),
             **self.extra,
         }
 
@@ -198,6 +200,15 @@ class NodeProcess:
         async with asyncio.timeout(30):
             return await self.process.wait()
 
+    @contextlib.asynccontextmanager
+    async def ended_at_last(self) -> AsyncIterator[None]:
+        """Whatever happens in the block, the process does not outlive it."""
+        try:
+            yield
+        finally:
+            if self.process is not None and self.process.returncode is None:
+                await self.end(signal.SIGTERM)
+
     def token(self, **changes: str) -> str:
         claims = {"audience": "node:nod_1", "subject": "session-api", **changes}
         return self.fleet.signer.sign(audience=claims["audience"], subject=claims["subject"], ttl=timedelta(minutes=1))
@@ -221,16 +232,22 @@ class NodeProcess:
         assert browser.sandboxed
 
     @property
+    def is_recording(self) -> bool:
+        """Whether a recording has begun to reach the disk."""
+        return any(path.stat().st_size for path in (self.state_dir / "spool").glob("*.open"))
+
+    @property
     def attach_url(self) -> str:
         return f"ws://127.0.0.1:{self.attach_port}/attach/{SESSION}?token={attach_token(self.fleet.signer)}"
 
     def browser_pid(self) -> int:
         """The main process of the only browser. Blocks."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        threads = [
-            pid
+        children = [
+            int(pid)
             for thread in Path(f"/proc/{self.pid}/task").iterdir()
             for pid in (thread / "children").read_text().split()
         ]
-        (pid,) = {*children, *threads}
-        return int(pid)
+        # Orphans of ended browsers may be among them; they lead no session.
+        leaders = [pid for pid in children if (info := read_process(pid)) and info.session == pid and not info.zombie]
+        (pid,) = leaders
+        return pid

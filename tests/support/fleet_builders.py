@@ -1,7 +1,6 @@
 """Valid values of session-api, a clock that tests step, and nodes that do as they are told."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -214,10 +213,3 @@ def a_report(
         ],
         draining=draining,
     )
-
-
-async def until(condition: Callable[[], bool], *, timeout: float = 10.0) -> None:
-    """Return when a condition holds that other tasks bring about; a TimeoutError when it does not in time."""
-    async with asyncio.timeout(timeout):
-        while not condition():  # noqa: ASYNC110  # what is waited for has no event
-            await asyncio.sleep(0.005)

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import grpc
@@ -36,10 +37,9 @@ async def fleet() -> AsyncIterator[FakeFleet]:
 async def node(fleet: FakeFleet) -> AsyncIterator[NodeProcess]:
     with short_folder() as folder:
         node = NodeProcess(fleet=fleet, state_dir=folder / "state")
-        await node.start()
-        yield node
-        if node.process is not None and node.process.returncode is None:
-            await node.end(signal.SIGTERM)
+        async with node.ended_at_last():
+            await node.start()
+            yield node
 
 
 async def browser_processes(node: NodeProcess) -> list[int]:
@@ -61,7 +61,7 @@ async def test_a_session_from_start_to_stop(node: NodeProcess, fleet: FakeFleet)
     async with serving_pages() as site, connect(node.attach_url) as socket:
         client = RawClient(socket)
         await client.call("Target.createTarget", {"url": f"{site}/file"})
-        await until(lambda: fleet.uploads)
+        await until(lambda: fleet.uploads and node.is_recording)
         async with node.calls() as calls:
             await calls.StopBrowser(
                 browser_service_pb2.StopBrowserRequest(
@@ -115,9 +115,11 @@ async def test_browsers_are_gone_within_two_seconds_of_a_killed_node(node: NodeP
 
 
 async def test_a_restarted_node_ends_what_hung_and_stores_what_was_left(fleet: FakeFleet) -> None:
-    with short_folder() as folder:
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(short_folder())
         nowhere = f"127.0.0.1:{free_port()}"
         first = NodeProcess(fleet=fleet, state_dir=folder / "state", artifact_store_address=nowhere)
+        await stack.enter_async_context(first.ended_at_last())
         await first.start()
         await first.start_browser()
         async with serving_pages() as site, connect(first.attach_url) as socket:
@@ -131,6 +133,7 @@ async def test_a_restarted_node_ends_what_hung_and_stores_what_was_left(fleet: F
         assert await asyncio.to_thread(alive, pids) != []
 
         second = NodeProcess(fleet=fleet, state_dir=folder / "state")
+        await stack.enter_async_context(second.ended_at_last())
         await second.start()
 
         assert await asyncio.to_thread(alive, pids) == []

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import av
 import httpx
@@ -12,7 +13,7 @@ import pytest
 from playwright.async_api import Browser, Page, Playwright, async_playwright
 from playwright.async_api import Error as PlaywrightError
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from browser_node.adapters.chromium.folders import Scratch
 from browser_node.adapters.chromium.launcher import BrowserPlots, find_programs
@@ -161,8 +162,8 @@ async def test_each_run_leaves_a_recording_that_can_be_played(host: Host, playwr
         assert item.artifact.kind is ArtifactKind.RECORDING
         with av.open(str(item.path)) as container:
             times = [frame.time for frame in container.decode(video=0)]
-        assert times[0] < 0.5
-        assert times[-1] >= seconds - 0.5
+        assert times[0] == 0
+        assert times[-1] >= seconds - 1
         # Five pictures a second at most, and the last one repeated.
         assert 4 <= len(times) <= times[-1] * 5 + 5
 
@@ -273,6 +274,20 @@ async def test_attaching_needs_the_right_token(host: Host) -> None:
         await host.browsers.stop(SESSION, 1, CloseReason.USER_REQUESTED)
         gone = await http.get(f"{base}/attach/{SESSION}", headers={"authorization": f"Bearer {good}"})
     assert (gone.status_code, gone.json()["reason"]) == (410, "SESSION_NOT_OPEN")
+
+
+async def test_a_session_takes_sixteen_clients(host: Host) -> None:
+    browser = await host.start()
+    async with AsyncExitStack() as stack:
+        for _ in range(16):
+            socket = await stack.enter_async_context(connect(host.url()))
+            await RawClient(socket).call("Browser.getVersion")
+        assert browser.client_count == 16
+
+        with pytest.raises(InvalidStatus) as caught:
+            await connect(host.url())
+
+        assert caught.value.response.status_code == 429
 
 
 async def test_a_slow_reader_is_cut_and_others_go_on(host: Host, playwright: Playwright) -> None:

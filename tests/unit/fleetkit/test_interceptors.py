@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import grpc
 import pytest
 
 from browserfleet.browser.v1 import browser_pb2
-from browserfleet.session.v1 import session_pb2, session_service_pb2, session_service_pb2_grpc
+from browserfleet.session.v1 import session_pb2, session_service_pb2
 from fleetkit import errors
-from fleetkit.ids import RandomIds
-from fleetkit.rpc.client import typed_errors
+from fleetkit.rpc.client import channel, typed_errors
 from fleetkit.rpc.interceptors import check
+from fleetkit.rpc.server import Service, serving
 from tests.unit.fleetkit.double import Everybody, serving_double
 
 
@@ -100,14 +101,53 @@ async def test_a_caller_that_hangs_up_cancels_the_servicer_and_the_server_goes_o
             cancelled.set()
         raise AssertionError
 
-    # A plain channel: the tracing interceptor of kit's own does not pass a cancellation on.
-    async with serving_double(hang) as double, grpc.aio.insecure_channel(double.address) as plain:
-        stub: session_service_pb2_grpc.SessionServiceAsyncStub = session_service_pb2_grpc.SessionServiceStub(plain)
-        call = stub.GetSession(session_service_pb2.GetSessionRequest(session_id=RandomIds().new("pbs")))
+    async with serving_double(hang) as double:
+        call = asyncio.create_task(double.get())
         await begun.wait()
         call.cancel()
         await asyncio.wait_for(cancelled.wait(), 5)
         await double.get()
+
+
+async def test_a_caller_that_hangs_up_amid_an_upload_ends_it_at_the_server() -> None:
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def hang(requests: AsyncIterator[session_pb2.Session], context: object) -> session_pb2.Session:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        raise AssertionError
+
+    handler = grpc.stream_unary_rpc_method_handler(
+        hang,
+        request_deserializer=session_pb2.Session.FromString,
+        response_serializer=session_pb2.Session.SerializeToString,
+    )
+    uploads = Service(
+        "test.Uploads",
+        lambda server: server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("test.Uploads", {"Upload": handler}),)
+        ),
+    )
+    async with (
+        serving("127.0.0.1:0", [uploads], authenticator=Everybody()) as server,
+        channel(f"127.0.0.1:{server.port}") as opened,
+    ):
+        stub: grpc.aio.StreamUnaryMultiCallable[session_pb2.Session, session_pb2.Session] = opened.stream_unary(
+            "/test.Uploads/Upload",
+            request_serializer=session_pb2.Session.SerializeToString,
+            response_deserializer=session_pb2.Session.FromString,
+        )
+
+        async def upload() -> None:
+            await stub(iter([session_pb2.Session()]))
+
+        call = asyncio.create_task(upload())
+        await begun.wait()
+        call.cancel()
+        await asyncio.wait_for(cancelled.wait(), 5)
 
 
 async def test_a_refused_request_never_reaches_the_servicer() -> None:

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
@@ -424,9 +424,15 @@ async def test_a_browser_type_that_this_version_does_not_know_is_left_out(entry:
 
 
 async def test_health_and_reflection_need_no_credentials(entry: Entry) -> None:
-    health = health_pb2_grpc.HealthStub(entry.door.channel)  # type: ignore[arg-type]  # the stubs know grpc.Channel only
+    check: grpc.aio.UnaryUnaryMultiCallable[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse] = (
+        entry.door.channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+    )
     for service in ("", "browserfleet.session.v1.SessionService", "browserfleet.node.v1.NodeService"):
-        answer = await health.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
+        answer = await check(health_pb2.HealthCheckRequest(service=service), timeout=10)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     reflection = reflection_pb2_grpc.ServerReflectionStub(entry.door.channel)  # type: ignore[arg-type]  # likewise
     ask = reflection_pb2.ServerReflectionRequest(list_services="")

@@ -42,9 +42,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then drain. Raises when the machine cannot host browsers."""
     adopt_orphans()
     ids, clock, keys = RandomIds(), SystemClock(), FleetKeys()
-    with owned_state(settings.state_dir), claimed_accounts() as accounts:
-        scratch = Scratch(settings.scratch_dir or default_scratch(settings.state_dir))
-        await asyncio.to_thread(scratch.prepare)
+    scratch = Scratch(settings.scratch_dir or default_scratch(settings.state_dir))
+    with owned_state(settings.state_dir), claimed_accounts() as accounts, scratch.prepared():
         spool = DiskSpool(settings.state_dir / "spool", ids=ids)
         await spool.recover()
         plots = BrowserPlots(scratch=scratch, accounts=accounts)

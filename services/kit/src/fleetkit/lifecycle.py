@@ -83,8 +83,10 @@ async def every(
         if wake is None:
             await asyncio.sleep(pause)
             continue
+        # Not wait_for: before Python 3.12 it forgets a cancellation that comes together with the event.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(wake.wait(), pause)
+            async with asyncio.timeout(pause):
+                await wake.wait()
         wake.clear()
 
 

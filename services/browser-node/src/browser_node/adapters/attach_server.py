@@ -186,6 +186,8 @@ class AttachServer:
     @contextlib.asynccontextmanager
     async def listening(self, address: str) -> AsyncIterator[Listening]:
         """Listen on `host:port` (port 0: any free one) within the block. Raises OSError."""
+        # Its lines for each connection say nothing that ours do not, and its debug lines hold tokens.
+        logging.getLogger("picows").setLevel(logging.WARNING)
         host, _, port = address.rpartition(":")
         server = await picows.ws_create_server(
             self._accept,

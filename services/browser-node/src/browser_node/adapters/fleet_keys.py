@@ -1,6 +1,8 @@
 """Tokens of the fleet, checked on the node with the public key that its registration brought."""
 
+from browser_node.adapters.chromium.browser import MAX_CLIENTS
 from browser_node.domain.browser import SessionId
+from browser_node.domain.errors import ClientLimit
 from browser_node.usecases.browsers import Browsers
 from browser_node.usecases.ports import LiveBrowser
 from fleetkit.tokens import Claims, TokenInvalid, TokenVerifier
@@ -43,4 +45,7 @@ class TokenGate:
         epoch = claims.extra.get("epoch", "")
         if claims.subject != session_id or claims.extra.get("scope") != _FULL or not epoch.isdecimal():
             raise TokenInvalid("The token was made for something else.")
-        return self._browsers.find(session_id, int(epoch))
+        browser = self._browsers.find(session_id, int(epoch))
+        if browser.client_count >= MAX_CLIENTS:
+            raise ClientLimit(f"At most {MAX_CLIENTS} clients can be attached.", limit=str(MAX_CLIENTS))
+        return browser

@@ -62,15 +62,18 @@ class Membership:
             return registration
 
     async def _report_forever(self, registration: Registration) -> None:
-        interval = registration.heartbeat_interval
+        interval, answered = registration.heartbeat_interval, True
         while True:
             self._browsers.news.clear()
             try:
                 interval = await self.report(registration)
+                answered = True
             except RegistrationEnded:
                 raise
             except FleetError as error:
-                log.warning("a heartbeat was not answered: %s", error.message)
+                if answered:
+                    log.warning("heartbeats are not answered: %s", error.message)
+                answered = False
                 interval = min(interval, _LAST_RETRY)
             # Not wait_for: before Python 3.12 it forgets a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):

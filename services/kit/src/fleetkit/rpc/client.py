@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import grpc
 from opentelemetry.instrumentation.grpc import aio_client_interceptors
 
+from fleetkit.rpc.cancelling import EndingUnary, EndingUpload, NotingUnary, NotingUpload
 from fleetkit.rpc.status import from_rpc_error
 
 # UNAVAILABLE before the server saw the call is retried by gRPC itself; nothing else is.
@@ -45,7 +46,8 @@ async def channel(address: str, *, retries: bool = True) -> AsyncIterator[grpc.a
         ("grpc.enable_retries", int(retries)),
         ("grpc.service_config", json.dumps(_SERVICE_CONFIG if retries else {})),
     ]
-    async with grpc.aio.insecure_channel(address, options=options, interceptors=aio_client_interceptors()) as opened:
+    interceptors = [EndingUnary(), EndingUpload(), *aio_client_interceptors(), NotingUnary(), NotingUpload()]
+    async with grpc.aio.insecure_channel(address, options=options, interceptors=interceptors) as opened:
         yield opened
 
 

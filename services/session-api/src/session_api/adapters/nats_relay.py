@@ -61,8 +61,10 @@ class OutboxRelay:
             if not client.is_connected:
                 raise nats.errors.ConnectionClosedError
             if await self._outbox.relay(deliver) == 0:
+                # Not wait_for: before Python 3.12 it forgets a cancellation that comes together with the event.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._interval.total_seconds())
+                    async with asyncio.timeout(self._interval.total_seconds()):
+                        await self._wake.wait()
 
 
 async def _deliver(stream: JetStreamContext, message: Message) -> None:

@@ -113,7 +113,7 @@ class AttachProtocol(_Joined):
         if not url.path.startswith(_PREFIX):
             raise SessionNotFound
         session_id = SessionId(url.path.removeprefix(_PREFIX).rstrip("/"))
-        token = next(iter(parse_qs(url.query).get("token", [])), None)
+        token = next(iter(parse_qs(url.query, keep_blank_values=True).get("token", [])), None)
         with log_context(session_id=session_id):
             admission = await self._door.admit(session_id, headers, token)
             node = await self._dial(admission)

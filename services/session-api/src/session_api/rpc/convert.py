@@ -24,6 +24,7 @@ from session_api.usecases.attaching import AttachEndpoint
 from session_api.usecases.ports import SessionQuery
 from session_api.usecases.sessions import NewSession
 
+_LONGEST_MESSAGE = 500
 _UNSPECIFIED_BROWSER = browser_pb2.BROWSER_TYPE_UNSPECIFIED
 
 
@@ -124,7 +125,8 @@ def report_of(request: node_service_pb2.HeartbeatRequest) -> NodeReport:
                 session_id=SessionId(browser.session_id),
                 epoch=browser.epoch,
                 close_reason=_close_reason(browser.close_reason),
-                message=browser.message,
+                # Whatever it holds, it must not stand in the way of the report.
+                message=browser.message.replace("\0", "")[:_LONGEST_MESSAGE],
             )
             for browser in request.ended
         ],

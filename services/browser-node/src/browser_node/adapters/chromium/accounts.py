@@ -10,7 +10,6 @@ import fcntl
 import logging
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -57,7 +56,7 @@ def claimed_accounts() -> Iterator[Accounts]:
     if os.geteuid() != 0:
         yield Accounts(None)
         return
-    folder = Path(tempfile.gettempdir()) / "browserfleet-users"
+    folder = _locks_folder()
     own_folder(folder, 0o700)
     for number in range(_BLOCKS):
         descriptor = os.open(folder / str(number), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -74,6 +73,12 @@ def claimed_accounts() -> Iterator[Accounts]:
         finally:
             os.close(descriptor)
     raise OSError("every block of users is taken: too many nodes on this machine")
+
+
+def _locks_folder() -> Path:
+    """The same for every node of the machine, whatever its environment says of temporary files."""
+    run = Path("/run")
+    return (run if os.access(run, os.W_OK) else Path("/tmp")) / "browserfleet-users"  # noqa: S108  # owner is checked
 
 
 def _end_users(users: range) -> None:

@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -76,6 +77,16 @@ class Scratch:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+
+    @contextlib.contextmanager
+    def prepared(self) -> Iterator[None]:
+        """Have the place within the block: `prepare`, and at the end no folder that is empty. Blocks."""
+        self.prepare()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                self._root.rmdir()
 
     def prepare(self) -> None:
         """Make the place, and end and wipe what an earlier life of this node left in it. Raises OSError."""

@@ -83,7 +83,6 @@ class ChromiumLauncher:
             await tree.remove()
             raise BrowserStartFailed("The browser did not come up.") from error
         except BaseException:
-            print("LOGTAIL", await tree.log_tail(), tree._exited.is_set())
             await asyncio.shield(tree.remove())
             raise
 

@@ -142,12 +142,17 @@ class Multiplexer:
         if self._write is None:
             endpoint.deliver(error_reply(b"%d" % command.id, -32000, "the browser has ended", command.sessionId))
             return
-        own_id = self._new_id()
-        self._pending[own_id] = (endpoint, b"%d" % command.id, command.sessionId, observer)
+        own_id, their_id, session_id = self._new_id(), command.id, command.sessionId
+        self._pending[own_id] = (endpoint, b"%d" % their_id, session_id, observer)
         command.id = own_id
-        if command.sessionId is None:
+        if session_id is None:
             command.sessionId = root
-        self._write(encode(command) + b"\0")
+        try:
+            self._write(encode(command) + b"\0")
+        except RuntimeError:
+            # The browser has gone, and the pipe's other end has not been read to its end yet.
+            del self._pending[own_id]
+            endpoint.deliver(error_reply(b"%d" % their_id, -32000, "the browser has ended", session_id))
 
     async def call(self, method: str, params: dict[str, object] | None = None) -> dict[str, Any]:
         """Run a command of the node outside any session and return its result. Raises CdpError."""

@@ -10,6 +10,10 @@ from browser_node.adapters.chromium.folders import BrowserFolders, end_session
 from browser_node.adapters.chromium.pipe import PipeEnds
 from browser_node.adapters.chromium.processes import exited
 
+# Changes the user behind exec, not behind fork: what gRPC runs in a forked child of a process that has channels ends
+# that child now and then. Without a change of user Python starts children by vfork, which runs nothing. Programs that
+# would give a browser back more rights than it has do not.
+_AS_USER = ("setpriv", "--reuid={user}", "--regid={user}", "--clear-groups", "--no-new-privs", "--")
 # Puts the pipe's ends where Chrome looks for them and becomes Chrome. Not sh: it knows one-digit descriptors only.
 _SHELL = "/bin/bash"
 _SCRIPT = 'exec "$@" 3<&{reads} 4>&{writes} {reads}<&- {writes}>&-'
@@ -27,6 +31,8 @@ class ChromeProcess:
     def spawn(cls, command: list[str], folders: BrowserFolders, user: int | None, ends: PipeEnds) -> "ChromeProcess":
         """Start it and close the child's ends of the pipe. Blocks for milliseconds. Raises OSError."""
         script = _SCRIPT.format(reads=ends.child_reads, writes=ends.child_writes)
+        if user is not None:
+            command = [*(part.format(user=user) for part in _AS_USER), *command]
         try:
             with folders.log.open("wb") as output:
                 child = subprocess.Popen(
@@ -38,9 +44,6 @@ class ChromeProcess:
                     cwd=folders.home,
                     env=_environment(folders),
                     start_new_session=True,
-                    user=user,
-                    group=user,
-                    extra_groups=None if user is None else [],
                 )
         finally:
             ends.close_child_ends()

@@ -35,11 +35,11 @@ class Recording:
         self._over = asyncio.Event()
         self._got_frame = asyncio.Event()
         self._dropped = 0
+        # When the first picture came: a recording begins with it.
         self._began = 0.0
 
     async def record(self) -> None:
         """Record until `finish`, then hand the file to the spool. Never raises but when cancelled."""
-        self._began = asyncio.get_running_loop().time()
         try:
             path = await self._spool.open(self._artifact)
         except OSError:
@@ -93,7 +93,9 @@ class Recording:
         await self._spool.commit(path)
 
     def _on_frame(self, jpeg: bytes) -> None:
-        self._got_frame.set()
+        if not self._got_frame.is_set():
+            self._began = asyncio.get_running_loop().time()
+            self._got_frame.set()
         try:
             self._frames.put_nowait((self._elapsed_ms(), jpeg))
         except asyncio.QueueFull:
