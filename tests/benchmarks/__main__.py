@@ -149,7 +149,7 @@ async def main() -> list[Row]:
         options = StackOptions(state_dir=Path(folder) / "stack", nodes=1, slots=_IDLE_SESSIONS + 2)
         async with LocalStack(options) as stack, grpc.aio.insecure_channel(stack.grpc_address) as channel:
             fleet = Fleet(stack, channel)
-            return [*await measure_start(fleet), *await measure_trips(fleet), *await measure_memory(fleet, stack)]
+            return [*await measure_start(fleet), *await measure_memory(fleet, stack), *await measure_trips(fleet)]
 
 
 if __name__ == "__main__":
