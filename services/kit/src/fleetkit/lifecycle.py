@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_ASK_AGAIN_SECONDS = 5.0
+
 # sysexits.h: the configuration is wrong.
 EX_CONFIG = 78
 
@@ -59,8 +61,15 @@ async def background(*coroutines: Coroutine[object, object, object]) -> AsyncIte
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
+            await _cancel(set(tasks))
+
+
+async def _cancel(running: set[asyncio.Task[object]]) -> None:
+    while running:
+        for task in running:
+            task.cancel()
+        # `wait_for`, which libraries use, loses a cancellation that comes together with its result: ask again.
+        _, running = await asyncio.wait(running, timeout=_ASK_AGAIN_SECONDS)
 
 
 async def every(
