@@ -127,11 +127,14 @@ class PostgresSessionRepository:
         return [SessionId(row["id"]) for row in rows]
 
     async def record_clients(self, node_id: NodeId, running: list[RunningBrowser]) -> None:
+        # Locked in the order of their IDs: a report that was sent twice cannot deadlock with itself.
         await self._connection.execute(
-            "UPDATE fleet.session SET client_count = report.clients"
-            " FROM unnest($2::text[], $3::bigint[], $4::int[]) AS report (id, epoch, clients)"
-            " WHERE session.id = report.id AND session.epoch = report.epoch AND session.node_id = $1"
-            " AND session.end_time IS NULL AND session.client_count <> report.clients",
+            "WITH held AS (SELECT session.id, report.clients FROM fleet.session"
+            " JOIN unnest($2::text[], $3::bigint[], $4::int[]) AS report (id, epoch, clients)"
+            " ON session.id = report.id AND session.epoch = report.epoch"
+            " WHERE session.node_id = $1 AND session.end_time IS NULL AND session.client_count <> report.clients"
+            " ORDER BY session.id FOR UPDATE OF session)"
+            " UPDATE fleet.session SET client_count = held.clients FROM held WHERE session.id = held.id",
             node_id,
             [browser.session_id for browser in running],
             [browser.epoch for browser in running],
