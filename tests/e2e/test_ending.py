@@ -43,6 +43,26 @@ async def test_a_session_left_alone_is_reaped_though_a_client_is_attached(stack:
         await eventually(disconnected, within=5, what="the client hears of the end")
 
 
+async def test_without_a_reaper_the_node_ends_its_session_on_time_by_itself(stack: RunningStack) -> None:
+    key = await stack.key("o_hasty", max_timeout=8)
+    async with stack.caller(key) as caller:
+        reaper = psutil.Process(stack.pid("reaper"))
+        reaper.suspend()
+        try:
+            session = await caller.create(minutes=5)
+
+            async def ended() -> session_pb2.Session | None:
+                now = await caller.get(session.id)
+                return now if now.end_time.seconds else None
+
+            final = await eventually(ended, within=20, what="the node ends the session")
+        finally:
+            reaper.resume()
+        assert final.close_reason == session_pb2.CLOSE_REASON_TIMED_OUT
+        overshoot = final.end_time.ToDatetime() - session.expire_time.ToDatetime()
+        assert 0 <= overshoot.total_seconds() <= 5
+
+
 @pytest.mark.parametrize("name", [*SERVERS, *SERVICES])
 async def test_after_a_kill_of_any_process_the_fleet_recovers_by_itself(stack: RunningStack, name: str) -> None:
     async with stack.caller() as caller, serving_pages() as url, async_playwright() as playwright:
