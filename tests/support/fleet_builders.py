@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from fleetkit.ids import RandomIds
 from session_api.domain.caller import Caller, Scope
+from session_api.domain.errors import NodeUnavailable
 from session_api.domain.node import EndedBrowser, NewNode, Node, NodeReport, NodeState, Registration, RunningBrowser
 from session_api.domain.session import (
     Allocation,
@@ -60,6 +61,7 @@ class FakeNodes:
     def __init__(self) -> None:
         self.start_fails_with: Exception | None = None
         self.stop_fails_with: Exception | None = None
+        self.silent_nodes: set[NodeId] = set()
         # Cleared by a test that holds starts or stops back.
         self.may_start = _set_event()
         self.may_stop = _set_event()
@@ -74,6 +76,8 @@ class FakeNodes:
         await self.may_start.wait()
         if self.start_fails_with is not None:
             raise self.start_fails_with
+        if session.allocation is not None and session.allocation.node_id in self.silent_nodes:
+            raise NodeUnavailable("The node does not answer.")
         self.started.append(session.id)
         return FACTS
 

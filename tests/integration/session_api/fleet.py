@@ -16,8 +16,9 @@ from session_api.domain.caller import Caller, Scope
 from session_api.domain.node import Registration
 from session_api.domain.session import BrowserSpec, NodeId, Session, SessionId
 from session_api.usecases.access import Access
+from session_api.usecases.creation import NewSession
 from session_api.usecases.nodes import Nodes
-from session_api.usecases.sessions import NewSession, Sessions
+from session_api.usecases.sessions import Sessions
 from tests.support.fleet_builders import ORGANIZATION, FakeNodes, a_caller, a_new_node
 
 

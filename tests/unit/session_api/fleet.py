@@ -10,8 +10,9 @@ from fleetkit.lifecycle import OwnedTasks
 from session_api.domain.node import Registration
 from session_api.domain.session import BrowserSpec, Session
 from session_api.usecases.access import Access
+from session_api.usecases.creation import NewSession
 from session_api.usecases.nodes import Nodes
-from session_api.usecases.sessions import NewSession, Sessions
+from session_api.usecases.sessions import Sessions
 from tests.support.fleet_builders import Bell, FakeNodes, SteppedClock, a_caller, a_new_node
 from tests.support.fleet_memory import MemoryDatabase
 

@@ -125,6 +125,45 @@ async def test_a_failed_start_fails_the_session_and_gives_its_slot_back(
     assert (await fleet.create(request_id="once")).state is SessionState.FAILED
 
 
+async def test_a_session_moves_on_when_its_node_does_not_answer(fleet: Fleet) -> None:
+    dead = await fleet.with_node(name="node-a", slots=3)
+    alive = await fleet.with_node(name="node-b", slots=2)
+    fleet.gateway.silent_nodes = {dead.node_id}
+    session = await fleet.create()
+    assert session.state is SessionState.RUNNING
+    assert session.holder == (alive.node_id, 2)
+    assert (fleet.slots_used(dead), fleet.slots_used(alive)) == (0, 1)
+    assert fleet.database.types_of(session.id) == ["created", "started"]
+
+
+async def test_a_session_fails_when_no_node_answers(fleet: Fleet) -> None:
+    nodes = [await fleet.with_node(name=name) for name in ("node-a", "node-b", "node-c", "node-d")]
+    fleet.gateway.silent_nodes = {node.node_id for node in nodes}
+    with pytest.raises(NodeUnavailable):
+        await fleet.create()
+    (session,) = fleet.database.sessions()
+    assert (session.state, session.close_reason) == (SessionState.FAILED, CloseReason.START_FAILED)
+    assert session.epoch == 3
+    assert [fleet.slots_used(node) for node in nodes] == [0, 0, 0, 0]
+
+
+async def test_a_session_that_is_closed_while_it_moves_on_stays_closed(fleet: Fleet) -> None:
+    dead = await fleet.with_node(name="node-a", slots=3)
+    await fleet.with_node(name="node-b", slots=2)
+    fleet.gateway.silent_nodes = {dead.node_id}
+    fleet.gateway.may_start.clear()
+    creating = asyncio.create_task(fleet.create())
+    await fleet.gateway.starting.wait()
+    (session,) = fleet.database.sessions()
+    closed = await fleet.sessions.close(a_caller(), session.id)
+    fleet.gateway.may_start.set()
+    with pytest.raises(NodeUnavailable):
+        await creating
+    (final,) = fleet.database.sessions()
+    assert (final.state, final.close_reason) == (closed.state, CloseReason.USER_REQUESTED)
+    assert fleet.slots_used(dead) == 0
+
+
 async def test_a_node_that_refuses_a_start_counts_as_a_failed_start(fleet: Fleet) -> None:
     registration = await fleet.with_node()
     fleet.gateway.start_fails_with = ResourceExhausted("The node is full.")

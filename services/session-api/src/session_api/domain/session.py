@@ -148,6 +148,10 @@ class Session:
         """Return the session on a node, under the next epoch."""
         return replace(self, allocation=allocation, epoch=self.epoch + 1)
 
+    def unallocated(self) -> Self:
+        """Return the session without a node, to be allocated anew."""
+        return replace(self, allocation=None)
+
     def started(self, *, now: datetime, browser: BrowserFacts) -> Self:
         """Return the session with its browser up and its countdown begun. Raises SessionNotOpen unless STARTING."""
         if self.state is not SessionState.STARTING:

@@ -21,8 +21,8 @@ from session_api.domain.session import (
     SessionState,
 )
 from session_api.usecases.attaching import AttachEndpoint
+from session_api.usecases.creation import NewSession
 from session_api.usecases.ports import SessionQuery
-from session_api.usecases.sessions import NewSession
 
 _LONGEST_MESSAGE = 500
 _UNSPECIFIED_BROWSER = browser_pb2.BROWSER_TYPE_UNSPECIFIED

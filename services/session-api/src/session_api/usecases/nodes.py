@@ -8,8 +8,8 @@ from fleetkit.ids import IdSource
 from session_api.domain.errors import RegistrationEnded, SessionNotFound
 from session_api.domain.node import Assignment, NewNode, NodeReport, Registration
 from session_api.domain.session import CloseReason, NodeId, Session, SessionId, SessionState
+from session_api.usecases.ending import end_session
 from session_api.usecases.ports import Database, Wakeups
-from session_api.usecases.sessions import end_session
 
 log = logging.getLogger(__name__)
 
