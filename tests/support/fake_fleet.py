@@ -15,6 +15,7 @@ from pathlib import Path
 
 from browser_node.adapters.chromium.processes import read_process
 from browserfleet.artifact.v1 import artifact_pb2, artifact_service_pb2, artifact_service_pb2_grpc
+from browserfleet.browser.v1 import browser_pb2
 from browserfleet.node.v1 import (
     browser_service_pb2,
     browser_service_pb2_grpc,
@@ -218,7 +219,7 @@ class NodeProcess:
         async with channel(f"127.0.0.1:{self.grpc_port}") as opened:
             yield browser_service_pb2_grpc.BrowserServiceStub(opened)
 
-    async def start_browser(self, *, epoch: int = 1, trace: str | None = None) -> None:
+    async def start_browser(self, *, epoch: int = 1, trace: str | None = None) -> browser_pb2.Browser:
         request = browser_service_pb2.StartBrowserRequest(
             session_id=SESSION,
             epoch=epoch,
@@ -228,8 +229,7 @@ class NodeProcess:
         )
         metadata = bearer(self.token()) if trace is None else (*bearer(self.token()), ("traceparent", trace))
         async with self.calls() as node:
-            browser = await node.StartBrowser(request, timeout=30, metadata=metadata)
-        assert browser.sandboxed
+            return await node.StartBrowser(request, timeout=30, metadata=metadata)
 
     @property
     def is_recording(self) -> bool:

@@ -55,7 +55,8 @@ async def until_ended(pids: list[int], *, within: float) -> None:
 
 async def test_a_session_from_start_to_stop(node: NodeProcess, fleet: FakeFleet) -> None:
     assert fleet.registrations[0].browsers[0].product.startswith("Chrome/")
-    await node.start_browser(trace=TRACE)
+    browser = await node.start_browser(trace=TRACE)
+    assert browser.sandboxed
     await until(lambda: fleet.running == [SESSION])
     pids = await browser_processes(node)
     async with serving_pages() as site, connect(node.attach_url) as socket:
