@@ -1,4 +1,8 @@
-"""Waiting for a condition instead of sleeping for a guess."""
+"""Waiting for a condition instead of sleeping for a guess.
+
+`until` is for what the test's own process can look at without waiting: the state of a fake, a file that is there.
+`eventually` is for what has to be asked, of a server or in a thread; it returns the answer and says what stayed away.
+"""
 
 import asyncio
 import time
@@ -6,6 +10,13 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+async def until(condition: Callable[[], object], *, within: float = 10.0) -> None:
+    """Return when `condition` holds, looked at every 5 ms. Raises TimeoutError after `within` seconds."""
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110  # what is waited for tells nobody
+            await asyncio.sleep(0.005)
 
 
 async def eventually(check: Callable[[], Awaitable[T | None]], *, within: float, what: str) -> T:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from browserfleet.session.v1 import session_pb2
-from tests.support.conditions import until
+from tests.support.waiting import until
 from tests.support.fake_fleet import FakeFleet, NodeProcess, a_fleet
 from tests.support.node_fakes import SESSION
 from tests.support.real_browsers import alive, chrome_program, processes_of, short_folder

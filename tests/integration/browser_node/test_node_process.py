@@ -18,7 +18,7 @@ from browserfleet.session.v1 import session_pb2
 from fleetkit.rpc.client import bearer
 from fleetkit.rpc.status import from_rpc_error
 from fleetkit.rpc.times import duration
-from tests.support.conditions import until
+from tests.support.waiting import until
 from tests.support.fake_fleet import FakeFleet, NodeProcess, a_fleet, free_port
 from tests.support.node_fakes import SESSION
 from tests.support.pages import FILE, serving_pages

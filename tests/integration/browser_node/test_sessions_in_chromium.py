@@ -19,7 +19,7 @@ from browser_node.adapters.chromium.folders import Scratch
 from browser_node.adapters.chromium.launcher import BrowserPlots, find_programs
 from browser_node.domain.artifact import ArtifactKind
 from browser_node.domain.browser import BrowserKind, CloseReason
-from tests.support.conditions import until
+from tests.support.waiting import until
 from tests.support.node_fakes import SESSION
 from tests.support.pages import FILE, serving_pages
 from tests.support.real_browsers import (

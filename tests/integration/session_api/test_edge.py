@@ -25,7 +25,7 @@ from session_api.edge.app import edge_app, serving_edge
 from session_api.edge.door import AttachDoor
 from session_api.usecases.access import Access
 from session_api.usecases.attaching import Attaching
-from tests.support.conditions import until
+from tests.support.waiting import until
 from tests.support.fleet_builders import (
     ORGANIZATION,
     OTHER_ORGANIZATION,

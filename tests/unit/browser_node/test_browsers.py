@@ -14,7 +14,7 @@ from browser_node.domain.errors import (
     StaleEpoch,
 )
 from browser_node.usecases.browsers import Browsers
-from tests.support.conditions import until
+from tests.support.waiting import until
 from tests.support.node_fakes import FACTS, SESSION, FakeLauncher, SteppedClock, an_order
 
 OTHER = SessionId("pbs_" + "1" * 26)

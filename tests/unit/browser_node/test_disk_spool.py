@@ -9,7 +9,7 @@ from browser_node.adapters.disk_spool import DiskSpool
 from browser_node.usecases.uploads import Uploads
 from fleetkit.errors import InvalidArgument, Unavailable
 from fleetkit.ids import RandomIds
-from tests.support.conditions import until
+from tests.support.waiting import until
 from tests.support.node_fakes import FakeArtifactStore, an_artifact
 
 

@@ -10,7 +10,7 @@ from browser_node.usecases.browsers import Browsers
 from browser_node.usecases.membership import Membership
 from browser_node.usecases.ports import NodeProfile
 from fleetkit.errors import Unavailable
-from tests.support.conditions import until
+from tests.support.waiting import until
 from tests.support.node_fakes import SESSION, FakeGateway, FakeKeys, FakeLauncher, SteppedClock, an_order
 
 PROFILE = NodeProfile(

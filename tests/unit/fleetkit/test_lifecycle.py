@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from fleetkit.lifecycle import OwnedTasks, background, every
-from tests.support.conditions import until
+from tests.support.waiting import until
 
 _AT_ONCE = timedelta(0)
 _NEVER = timedelta(days=1)

@@ -20,7 +20,7 @@ from session_api.domain.errors import (
 )
 from session_api.domain.session import BrowserSpec, BrowserType, CloseReason, SessionState
 from session_api.usecases.ports import SessionQuery
-from tests.support.conditions import until
+from tests.support.waiting import until
 from tests.support.fleet_builders import FACTS, NOON, OTHER_ORGANIZATION, a_caller, a_session, a_session_id
 from tests.unit.session_api.fleet import Fleet, a_request
 
