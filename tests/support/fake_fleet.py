@@ -28,9 +28,9 @@ from fleetkit.rpc.client import bearer, channel
 from fleetkit.rpc.context import Context
 from fleetkit.rpc.server import Service, serving
 from fleetkit.rpc.times import duration
-from tests.support.waiting import until
 from tests.support.node_fakes import SESSION
 from tests.support.real_browsers import a_signer, attach_token
+from tests.support.waiting import until
 
 
 @dataclass

@@ -34,19 +34,23 @@ class _Tables:
 
 
 class MemoryDatabase:
-    """See Database. `fails_with`, while set, is raised by every transaction: an outage."""
+    """See Database. `fails_with`, while set, is raised by every transaction: an outage.
+
+    `waiting` is the number of transactions that have yet to begin because another has not ended.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._tables = _Tables()
         self._one_at_a_time = asyncio.Lock()
         self.fails_with: Exception | None = None
+        self.waiting = 0
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator["MemoryTransaction"]:
         if self.fails_with is not None:
             raise self.fails_with
-        async with self._one_at_a_time:
+        async with self._turn():
             before = copy.copy(self._tables)
             for name in ("sessions", "nodes", "outbox", "keys", "caps"):
                 setattr(before, name, copy.copy(getattr(self._tables, name)))
@@ -55,6 +59,18 @@ class MemoryDatabase:
             except BaseException:
                 self._tables = before
                 raise
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        self.waiting += 1
+        try:
+            await self._one_at_a_time.acquire()
+        finally:
+            self.waiting -= 1
+        try:
+            yield
+        finally:
+            self._one_at_a_time.release()
 
     @property
     def outbox(self) -> list[News]:

@@ -31,6 +31,7 @@ from fleetkit.clock import SystemClock
 from fleetkit.ids import RandomIds
 from fleetkit.tokens import TokenSigner
 from tests.support.node_fakes import SESSION, an_order
+from tests.support.waiting import eventually
 
 
 def a_signer() -> TokenSigner:
@@ -55,6 +56,15 @@ def processes_of(pid: int) -> list[ProcessInfo]:
 def alive(pids: list[int]) -> list[int]:
     """Those of the processes that have not ended. Blocks."""
     return [info.pid for info in map(read_process, pids) if info is not None and not info.zombie]
+
+
+async def until_ended(pids: list[int], *, within: float) -> None:
+    """Return when none of the processes runs. Fails the test after `within` seconds."""
+
+    async def check() -> bool:
+        return not await asyncio.to_thread(alive, pids)
+
+    await eventually(check, within=within, what="the processes have ended")
 
 
 def chrome_program() -> Path:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from browserfleet.session.v1 import session_pb2
-from tests.support.waiting import until
 from tests.support.fake_fleet import FakeFleet, NodeProcess, a_fleet
 from tests.support.node_fakes import SESSION
-from tests.support.real_browsers import alive, chrome_program, processes_of, short_folder
+from tests.support.real_browsers import chrome_program, processes_of, short_folder, until_ended
+from tests.support.waiting import until
 
 _UNSANDBOXED_ONLY = """#!/bin/sh
 case " $* " in
@@ -50,9 +50,7 @@ async def test_a_browser_that_stops_answering_is_reported_and_ended(fleet: FakeF
             [ended] = next(list(report.ended) for report in fleet.heartbeats if report.ended)
             assert (ended.session_id, ended.close_reason) == (SESSION, session_pb2.CLOSE_REASON_BROWSER_CRASHED)
             assert "stopped answering" in ended.message
-            async with asyncio.timeout(10):
-                while await asyncio.to_thread(alive, pids):  # noqa: ASYNC110  # processes tell nobody
-                    await asyncio.sleep(0.01)
+            await until_ended(pids, within=10)
 
 
 async def test_a_node_does_not_start_where_no_browser_has_its_sandbox(fleet: FakeFleet) -> None:

@@ -18,11 +18,11 @@ from browserfleet.session.v1 import session_pb2
 from fleetkit.rpc.client import bearer
 from fleetkit.rpc.status import from_rpc_error
 from fleetkit.rpc.times import duration
-from tests.support.waiting import until
 from tests.support.fake_fleet import FakeFleet, NodeProcess, a_fleet, free_port
 from tests.support.node_fakes import SESSION
 from tests.support.pages import FILE, serving_pages
-from tests.support.real_browsers import RawClient, alive, processes_of, short_folder
+from tests.support.real_browsers import RawClient, alive, processes_of, short_folder, until_ended
+from tests.support.waiting import until
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -45,12 +45,6 @@ async def node(fleet: FakeFleet) -> AsyncIterator[NodeProcess]:
 async def browser_processes(node: NodeProcess) -> list[int]:
     main = await asyncio.to_thread(node.browser_pid)
     return [info.pid for info in await asyncio.to_thread(processes_of, main)]
-
-
-async def until_ended(pids: list[int], *, within: float) -> None:
-    async with asyncio.timeout(within):
-        while await asyncio.to_thread(alive, pids):  # noqa: ASYNC110  # processes tell nobody
-            await asyncio.sleep(0.01)
 
 
 async def test_a_session_from_start_to_stop(node: NodeProcess, fleet: FakeFleet) -> None:

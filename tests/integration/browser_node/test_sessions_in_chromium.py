@@ -19,7 +19,6 @@ from browser_node.adapters.chromium.folders import Scratch
 from browser_node.adapters.chromium.launcher import BrowserPlots, find_programs
 from browser_node.domain.artifact import ArtifactKind
 from browser_node.domain.browser import BrowserKind, CloseReason
-from tests.support.waiting import until
 from tests.support.node_fakes import SESSION
 from tests.support.pages import FILE, serving_pages
 from tests.support.real_browsers import (
@@ -31,6 +30,7 @@ from tests.support.real_browsers import (
     hosting_real_browsers,
     processes_of,
 )
+from tests.support.waiting import until
 
 
 @pytest.fixture

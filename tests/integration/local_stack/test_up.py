@@ -13,6 +13,8 @@ import httpx
 import psutil
 import pytest
 
+from tests.support.waiting import eventually
+
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -64,9 +66,10 @@ def _processes_of(state_dir: Path) -> list[str]:
 
 
 async def _until_nothing_runs(state_dir: Path) -> None:
-    async with asyncio.timeout(10):
-        while await asyncio.to_thread(_processes_of, state_dir):  # noqa: ASYNC110  # other processes make it true
-            await asyncio.sleep(0.05)
+    async def check() -> bool:
+        return not await asyncio.to_thread(_processes_of, state_dir)
+
+    await eventually(check, within=10, what="nothing of the stack runs")
 
 
 def _description(state_dir: Path) -> dict[str, object]:

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 from nats.aio.client import Client
+from nats.js.errors import NotFoundError
 from opentelemetry import trace
 
 from browserfleet.event.v1 import session_event_pb2
@@ -27,7 +28,7 @@ from local_stack.servers.nats import RunningNats, running_nats
 from reaper import bootstrap
 from reaper.settings import Settings
 from tests.support.reaper_sessions import session_id
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, until
 
 KEY = "bf_service"
 Session = session_pb2.Session
@@ -45,6 +46,7 @@ class FakeSessionService(session_service_pb2_grpc.SessionServiceServicer):
     ended: dict[str, datetime] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     trace_ids: list[int] = field(default_factory=list)
+    lists: int = 0
     down: bool = False
 
     async def ReapSession(self, request: session_service_pb2.ReapSessionRequest, context: Context) -> Session:
@@ -61,6 +63,7 @@ class FakeSessionService(session_service_pb2_grpc.SessionServiceServicer):
     async def ListSessions(
         self, request: session_service_pb2.ListSessionsRequest, context: Context
     ) -> session_service_pb2.ListSessionsResponse:
+        self.lists += 1
         before = request.filter.expire_before.ToDatetime(UTC)
         due = sorted(name for name, time in self.expire_times.items() if time < before and name not in self.ended)
         # Two at a time, so that a sweep has to turn pages.
@@ -163,6 +166,21 @@ async def bus(nats: RunningNats) -> AsyncIterator[Client]:
         yield client
 
 
+@contextlib.asynccontextmanager
+async def _consuming(fleet: Fleet, bus: Client) -> AsyncIterator[None]:
+    """Reap by messages alone: the sweep at the start is over, and the consumer is there."""
+
+    async def consumer_is_there() -> bool:
+        with contextlib.suppress(NotFoundError):
+            return bool(await bus.jetstream().consumer_info(DEADLINES_STREAM, "reaper"))
+        return False
+
+    async with _reaping(fleet.settings):
+        await until(lambda: fleet.sessions.lists > 0)
+        await eventually(consumer_is_there, within=15, what="the reaper consumes")
+        yield
+
+
 async def _schedule(bus: Client, name: str, due_time: datetime, **headers: str) -> None:
     due = session_event_pb2.DeadlineDue(session_id=name, expire_time=timestamp(due_time))
     await bus.jetstream().publish(
@@ -173,7 +191,7 @@ async def _schedule(bus: Client, name: str, due_time: datetime, **headers: str) 
 
 
 async def test_a_session_is_reaped_soon_after_its_deadline(fleet: Fleet, bus: Client) -> None:
-    async with _reaping(fleet.settings):
+    async with _consuming(fleet, bus):
         name = fleet.add(1, in_seconds=1)
         await _schedule(bus, name, fleet.sessions.expire_times[name])
         await fleet.has_ended(1)
@@ -197,7 +215,7 @@ async def test_the_sweep_ends_what_has_no_message_and_turns_pages(fleet: Fleet, 
 
 async def test_the_process_span_continues_the_trace_that_scheduled_the_deadline(fleet: Fleet, bus: Client) -> None:
     trace_id = 0x0AF7651916CD43DD8448EB211C80319C
-    async with _reaping(fleet.settings):
+    async with _consuming(fleet, bus):
         name = fleet.add(1, in_seconds=0.5)
         parent = f"00-{trace_id:032x}-b7ad6b7169203331-01"
         await _schedule(bus, name, fleet.sessions.expire_times[name], traceparent=parent)
@@ -206,7 +224,7 @@ async def test_the_process_span_continues_the_trace_that_scheduled_the_deadline(
 
 
 async def test_garbage_is_thrown_away_and_does_not_block_what_follows(fleet: Fleet, bus: Client) -> None:
-    async with _reaping(fleet.settings):
+    async with _consuming(fleet, bus):
         for payload in (b"", b"\xff\xff\xff", b"\x0a\x03abc"):
             await bus.jetstream().publish("due.session.garbage", payload)
         name = fleet.add(1, in_seconds=0)
@@ -231,7 +249,7 @@ async def test_a_message_for_an_unknown_session_comes_once(fleet: Fleet, bus: Cl
 
 
 async def test_an_extended_session_stays_until_its_new_deadline(fleet: Fleet, bus: Client) -> None:
-    async with _reaping(fleet.settings):
+    async with _consuming(fleet, bus):
         name = fleet.add(1, in_seconds=2)
         await _schedule(bus, name, _now())
         await fleet.was_called(1)
@@ -243,7 +261,7 @@ async def test_an_extended_session_stays_until_its_new_deadline(fleet: Fleet, bu
 
 async def test_while_session_api_is_down_the_message_comes_again(fleet: Fleet, bus: Client) -> None:
     fleet.sessions.down = True
-    async with _reaping(fleet.settings):
+    async with _consuming(fleet, bus):
         name = fleet.add(1, in_seconds=0)
         await _schedule(bus, name, _now())
         await fleet.was_called(1, times=2)
@@ -265,7 +283,7 @@ async def test_a_killed_nats_server_is_found_again_and_what_fell_due_meanwhile_i
 
 
 async def test_a_consumer_that_was_deleted_is_made_again(fleet: Fleet, bus: Client) -> None:
-    async with _reaping(fleet.settings):
+    async with _consuming(fleet, bus):
         first = fleet.add(1, in_seconds=0)
         await _schedule(bus, first, _now())
         await fleet.has_ended(1)

@@ -15,6 +15,7 @@ from session_api.domain.errors import SessionNotFound
 from session_api.domain.session import SessionState
 from tests.integration.session_api.fleet import RealFleet, a_real_fleet
 from tests.support.fleet_builders import a_session_id
+from tests.support.waiting import until
 
 
 async def _ask_until(fleet: RealFleet, *, answers: bool) -> list[FleetError]:
@@ -40,7 +41,8 @@ async def test_the_pool_recovers_from_a_killed_server(tmp_path: Path) -> None:
             registration = await fleet.with_node(slots=5)
             before = await fleet.create()
             asking = asyncio.create_task(_ask_until(fleet, answers=False))
-            await asyncio.sleep(0)
+            # Every connection that the pool may have is in use by now, and breaks.
+            await until(lambda: fleet.pool.get_size() == 8)
             postgres.process.kill()
             refused = await asking
             assert {error.reason for error in refused} == {DatabaseUnavailable.reason}

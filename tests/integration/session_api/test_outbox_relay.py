@@ -23,6 +23,7 @@ from session_api.adapters.nats_relay import OutboxRelay
 from session_api.adapters.postgres.outbox import OutboxReader
 from session_api.domain.session import SessionId
 from tests.integration.session_api.fleet import RealFleet
+from tests.support.waiting import eventually
 
 _SECOND = timedelta(seconds=1)
 
@@ -151,9 +152,10 @@ async def test_two_relays_deliver_once(fleet: RealFleet, nats_server: RunningNat
 
 
 async def _drained(fleet: RealFleet) -> None:
-    async with asyncio.timeout(30):
-        while await fleet.waiting_rows():  # noqa: ASYNC110  # rows have no event
-            await asyncio.sleep(0.05)
+    async def check() -> bool:
+        return await fleet.waiting_rows() == 0
+
+    await eventually(check, within=30, what="the outbox is empty")
 
 
 async def test_news_wait_while_nats_is_away_and_flow_when_it_comes(fleet: RealFleet, tmp_path: Path) -> None:

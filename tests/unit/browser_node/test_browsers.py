@@ -14,8 +14,8 @@ from browser_node.domain.errors import (
     StaleEpoch,
 )
 from browser_node.usecases.browsers import Browsers
-from tests.support.waiting import until
 from tests.support.node_fakes import FACTS, SESSION, FakeLauncher, SteppedClock, an_order
+from tests.support.waiting import until
 
 OTHER = SessionId("pbs_" + "1" * 26)
 
@@ -40,7 +40,7 @@ async def browsers(launcher: FakeLauncher, clock: SteppedClock) -> AsyncIterator
 async def test_starting_twice_for_one_epoch_starts_one_browser(browsers: Browsers, launcher: FakeLauncher) -> None:
     launcher.hold = asyncio.Event()
     both = asyncio.gather(browsers.start(an_order()), browsers.start(an_order()))
-    await asyncio.sleep(0)
+    await until(lambda: launcher.at_once == 1)
     launcher.hold.set()
 
     assert list(await both) == [FACTS, FACTS]
@@ -108,7 +108,7 @@ async def test_starts_beyond_the_limit_wait(browsers: Browsers, launcher: FakeLa
 async def test_a_start_goes_on_when_its_caller_is_gone(browsers: Browsers, launcher: FakeLauncher) -> None:
     launcher.hold = asyncio.Event()
     call = asyncio.create_task(browsers.start(an_order()))
-    await asyncio.sleep(0)
+    await until(lambda: launcher.at_once == 1)
     call.cancel()
     await asyncio.wait({call})
     launcher.hold.set()

@@ -9,8 +9,8 @@ from browser_node.adapters.disk_spool import DiskSpool
 from browser_node.usecases.uploads import Uploads
 from fleetkit.errors import InvalidArgument, Unavailable
 from fleetkit.ids import RandomIds
-from tests.support.waiting import until
 from tests.support.node_fakes import FakeArtifactStore, an_artifact
+from tests.support.waiting import until
 
 
 async def a_spool(folder: Path) -> DiskSpool:

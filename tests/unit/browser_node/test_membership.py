@@ -10,8 +10,8 @@ from browser_node.usecases.browsers import Browsers
 from browser_node.usecases.membership import Membership
 from browser_node.usecases.ports import NodeProfile
 from fleetkit.errors import Unavailable
-from tests.support.waiting import until
 from tests.support.node_fakes import SESSION, FakeGateway, FakeKeys, FakeLauncher, SteppedClock, an_order
+from tests.support.waiting import until
 
 PROFILE = NodeProfile(
     name="node-1",

@@ -9,6 +9,7 @@ from browser_node.adapters.chromium.connection import Connection
 from browser_node.adapters.chromium.multiplexer import CdpError
 from browser_node.adapters.chromium.pipe import MessageSplitter
 from tests.support.cdp import FakeClient, FakePipe
+from tests.support.waiting import until
 
 FOLDERS = SessionFolders(downloads=Path("/s/d"), uploads=Path("/s/u"))
 ROOT_A, ROOT_B, CHILD = "A" * 32, "B" * 32, "C" * 32
@@ -38,10 +39,17 @@ class Place:
         self.connection.receive(json.dumps(message).encode())
 
 
+async def opened(pipe: FakePipe, place: Place) -> "asyncio.Task[None]":
+    """Let the client attach, up to where the browser has to answer."""
+    before = len(pipe.commands("Target.attachToBrowserTarget"))
+    opening = asyncio.create_task(place.connection.open())
+    await until(lambda: len(pipe.commands("Target.attachToBrowserTarget")) > before)
+    return opening
+
+
 async def attached(pipe: FakePipe, root: str) -> Place:
     place = Place(pipe)
-    opening = asyncio.create_task(place.connection.open())
-    await asyncio.sleep(0)
+    opening = await opened(pipe, place)
     pipe.answer("Target.attachToBrowserTarget", {"sessionId": root})
     await opening
     return place
@@ -93,8 +101,7 @@ async def test_negative_ids_and_parameters_come_through_unchanged() -> None:
 async def test_what_was_said_before_the_browser_was_joined_is_not_lost() -> None:
     pipe = FakePipe()
     place = Place(pipe)
-    opening = asyncio.create_task(place.connection.open())
-    await asyncio.sleep(0)
+    opening = await opened(pipe, place)
     place.say({"id": 5, "method": "Browser.getVersion"})
 
     pipe.answer("Target.attachToBrowserTarget", {"sessionId": ROOT_A})
@@ -259,7 +266,7 @@ async def test_pending_calls_of_an_ended_browser_are_answered_with_the_reason() 
     a = await attached(pipe, ROOT_A)
     a.say({"id": 4, "method": "Browser.getVersion"})
     waiting = asyncio.create_task(pipe.multiplexer.call("Target.getTargets"))
-    await asyncio.sleep(0)
+    await until(lambda: pipe.commands("Target.getTargets"))
 
     pipe.multiplexer.end("session closed: TIMED_OUT")
 

@@ -31,16 +31,17 @@ async def test_a_loop_that_crashes_ends_the_block_with_its_error() -> None:
 
 
 async def test_loops_end_with_their_block() -> None:
-    ended = asyncio.Event()
+    begun, ended = asyncio.Event(), asyncio.Event()
 
     async def loop() -> None:
+        begun.set()
         try:
             await _forever()
         finally:
             ended.set()
 
     async with background(loop()):
-        await asyncio.sleep(0)
+        await begun.wait()
     assert ended.is_set()
 
 
@@ -72,15 +73,16 @@ async def test_the_first_pass_is_now_and_a_wake_begins_the_next() -> None:
 
 
 async def test_owned_work_goes_on_when_its_caller_is_cancelled() -> None:
-    go, done = asyncio.Event(), asyncio.Event()
+    begun, go, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
+        begun.set()
         await go.wait()
         done.set()
 
     async with OwnedTasks() as tasks:
         caller = asyncio.create_task(tasks.finish(work()))
-        await asyncio.sleep(0)
+        await begun.wait()
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,15 +13,10 @@ from local_stack.managed import BackOff, StartFailed
 from local_stack.orphans import collecting_orphans
 from local_stack.processes import Command
 from local_stack.supervisor import Supervisor
+from tests.support.waiting import until
 from tests.unit.local_stack.programs import Script, read
 
 QUICK = BackOff(first=timedelta(milliseconds=10), most=timedelta(milliseconds=40))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  # another process makes it true
-            await asyncio.sleep(0.01)
 
 
 def is_alive(pid: int) -> bool:
@@ -98,13 +92,11 @@ async def test_a_process_that_ignores_the_stop_signal_is_killed_after_its_timeou
 
 async def test_kill_ends_everything_at_once_while_a_stop_is_under_way(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    stubborn = Script(
-        name="stubborn", journal=journal, body="while True: signal.pause()", stop_timeout=timedelta(seconds=60)
-    )
+    body = 'signal.sigwait({signal.SIGTERM}); note("asked")\nwhile True: signal.pause()'
     supervisor = Supervisor(logs=tmp_path)
-    await supervisor.start(stubborn)
+    await supervisor.start(Script(name="stubborn", journal=journal, body=body, stop_timeout=timedelta(seconds=60)))
     stopping = asyncio.create_task(supervisor.stop())
-    await asyncio.sleep(0)
+    await until(lambda: "asked stubborn" in read(journal))
     supervisor.kill()
     async with asyncio.timeout(5):
         await stopping
@@ -147,12 +139,15 @@ async def test_orphans_of_a_killed_process_leave_no_zombie(tmp_path: Path) -> No
     pids = tmp_path / "pids"
     body = f"""
 import os
-grandchild = os.fork()
-if grandchild == 0:
-    os.setsid()
-    signal.sigwait({{signal.SIGTERM}})
-    os._exit(0)
-pathlib.Path({str(pids)!r}).write_text(str(grandchild))
+pids = pathlib.Path({str(pids)!r})
+# In its first life only: nobody would end a second one.
+if not pids.exists():
+    grandchild = os.fork()
+    if grandchild == 0:
+        os.setsid()
+        signal.sigwait({{signal.SIGTERM}})
+        os._exit(0)
+    pids.write_text(str(grandchild))
 signal.sigwait({{signal.SIGTERM}})
 """
     supervisor = Supervisor(logs=tmp_path, back_off=QUICK)

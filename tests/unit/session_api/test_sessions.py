@@ -20,8 +20,8 @@ from session_api.domain.errors import (
 )
 from session_api.domain.session import BrowserSpec, BrowserType, CloseReason, SessionState
 from session_api.usecases.ports import SessionQuery
-from tests.support.waiting import until
 from tests.support.fleet_builders import FACTS, NOON, OTHER_ORGANIZATION, a_caller, a_session, a_session_id
+from tests.support.waiting import until
 from tests.unit.session_api.fleet import Fleet, a_request
 
 _MINUTE = timedelta(minutes=1)
@@ -340,9 +340,8 @@ async def test_a_caller_who_leaves_during_the_allocation_leaves_no_half_made_ses
     await fleet.with_node()
     async with fleet.database.transaction():
         create = asyncio.create_task(fleet.create(request_id=request_id))
-        # The allocation is under way now and waits for this transaction to end.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        # The allocation is under way then and waits for this transaction to end.
+        await until(lambda: fleet.database.waiting == 1)
         create.cancel()
         with pytest.raises(asyncio.CancelledError):
             await create

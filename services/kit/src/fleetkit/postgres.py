@@ -83,6 +83,8 @@ def typed_errors() -> Iterator[None]:
         OSError,
         TimeoutError,
         asyncpg.InterfaceError,
+        # A server that dies amid a statement: the driver's rollback finds the statement still under way.
+        asyncpg.InternalClientError,
         asyncpg.PostgresConnectionError,
         asyncpg.exceptions.OperatorInterventionError,
         asyncpg.exceptions.InsufficientResourcesError,
