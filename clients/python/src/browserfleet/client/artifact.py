@@ -69,7 +69,7 @@ class Artifact:
     @property
     def state(self) -> ArtifactState:
         """Where the bytes are: PENDING, STORED or FAILED."""
-        return ArtifactState(artifact_pb2.Artifact.State.Name(self._message.state).removeprefix("STATE_"))
+        return ArtifactState.of(self._message.state, artifact_pb2.Artifact.State.items(), prefix="STATE_")
 
     @property
     def failure_message(self) -> str | None:

@@ -68,13 +68,14 @@ class Session:
     @property
     def state(self) -> SessionState:
         """Where the session is in its life."""
-        return SessionState(session_pb2.Session.State.Name(self._message.state).removeprefix("STATE_"))
+        return SessionState.of(self._message.state, session_pb2.Session.State.items(), prefix="STATE_")
 
     @property
     def close_reason(self) -> CloseReason | None:
         """Why the session ended; None while it has not."""
-        reason = session_pb2.CloseReason.Name(self._message.close_reason).removeprefix("CLOSE_REASON_")
-        return None if reason == "UNSPECIFIED" else CloseReason(reason)
+        if not self._message.close_reason:
+            return None
+        return CloseReason.of(self._message.close_reason, session_pb2.CloseReason.items(), prefix="CLOSE_REASON_")
 
     @property
     def close_message(self) -> str:

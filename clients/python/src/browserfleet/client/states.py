@@ -3,6 +3,7 @@
 A fleet newer than this client may report a value that is not known here: it reads as UNSPECIFIED.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum, auto
 from typing import Self
 
@@ -15,6 +16,11 @@ class _Reported(StrEnum):
     @classmethod
     def _missing_(cls, value: object) -> Self:
         return cls("UNSPECIFIED")
+
+    @classmethod
+    def of(cls, number: int, names: Iterable[tuple[str, int]], *, prefix: str) -> Self:
+        """Return what a number of a protobuf enum stands for; `names` are that enum's `items()`."""
+        return cls(next((name for name, value in names if value == number), "").removeprefix(prefix))
 
 
 class SessionState(_Reported):
