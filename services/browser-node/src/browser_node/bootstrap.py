@@ -79,7 +79,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                 background(uploads.run(), every(_ORPHAN_PASS, OrphanCollector().collect)),
                 browsers.hosting(),
                 attach.listening(settings.attach_listen),
-                serving(settings.grpc_listen, [service], authenticator=NodeAuthenticator(keys), grace=_RPC_GRACE),
+                serving(
+                    settings.grpc_listen, [service], authenticator=NodeAuthenticator(keys), grace=_RPC_GRACE
+                ) as server,
             ):
                 async with background(
                     membership.run(),
@@ -87,6 +89,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                     every(_ISOLATION_PASS, membership.enforce_isolation),
                 ):
                     await stop.wait()
+                await server.leave()
                 await membership.drain()
                 await uploads.flush(_FLUSH_TIMEOUT)
 

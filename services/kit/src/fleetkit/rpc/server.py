@@ -41,6 +41,11 @@ class Serving:
     """A server that runs."""
 
     port: int
+    _checks: health.aio.HealthServicer
+
+    async def leave(self) -> None:
+        """Say NOT_SERVING from now on, so that nobody new comes; calls are still served."""
+        await self._checks.enter_graceful_shutdown()
 
 
 @contextlib.asynccontextmanager
@@ -75,7 +80,7 @@ async def serving(
     for name in ["", *names]:
         await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
     try:
-        yield Serving(port)
+        yield Serving(port, checks)
     finally:
         await asyncio.shield(_stop(server, checks, grace))
 
