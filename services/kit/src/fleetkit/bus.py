@@ -5,6 +5,7 @@ published to `schedule.session.<id>`, the server delivers them to `due.session.<
 moves the deadline, purging the subject cancels it.
 """
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
@@ -47,11 +48,14 @@ _STREAMS = (
 async def connect_bus(url: str, token: Secret | None, *, name: str) -> AsyncIterator[Client]:
     """Connect within the block, reconnecting for ever; raises an error of `nats.errors` when the first try fails."""
 
+    leaving = asyncio.Event()
+
     async def on_error(error: Exception) -> None:
         log.warning("NATS: %s", error)
 
     async def on_disconnect() -> None:
-        log.warning("NATS: disconnected")
+        if not leaving.is_set():
+            log.warning("NATS: disconnected")
 
     async def on_reconnect() -> None:
         log.info("NATS: connected again")
@@ -72,6 +76,7 @@ async def connect_bus(url: str, token: Secret | None, *, name: str) -> AsyncIter
     try:
         yield client
     finally:
+        leaving.set()
         with contextlib.suppress(Exception):
             await client.close()
 
