@@ -88,6 +88,40 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """UNIMPLEMENTED: the method is served elsewhere; the message says where."""
     ERROR_REASON_ARTIFACT_EXISTS: _ErrorReason.ValueType  # 29
     """ALREADY_EXISTS: the artifact ID is taken by another upload."""
+    ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 30
+    """RESOURCE_EXHAUSTED: a quota of the organization is used up; metadata `quota`,
+    `limit` and `used`.
+    """
+    ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 31
+    """RESOURCE_EXHAUSTED: the queue holds as many sessions as it may."""
+    ERROR_REASON_QUEUE_TIMED_OUT: _ErrorReason.ValueType  # 32
+    """RESOURCE_EXHAUSTED: no slot came free before the queue timeout."""
+    ERROR_REASON_SESSION_OCCUPIED: _ErrorReason.ValueType  # 33
+    """FAILED_PRECONDITION: another task or agent holds the session; metadata
+    `holder_kind`, `holder_id` and `generation`.
+    """
+    ERROR_REASON_CONTROL_TAKEN: _ErrorReason.ValueType  # 34
+    """FAILED_PRECONDITION: another person has control; metadata `holder` and
+    `generation`.
+    """
+    ERROR_REASON_NODE_NOT_FOUND: _ErrorReason.ValueType  # 35
+    """NOT_FOUND: no such node."""
+    ERROR_REASON_INVALID_RESUME_TOKEN: _ErrorReason.ValueType  # 36
+    """INVALID_ARGUMENT: the resume token is not ours or belongs to another watch."""
+    ERROR_REASON_RESUME_TOKEN_EXPIRED: _ErrorReason.ValueType  # 37
+    """OUT_OF_RANGE: the resume token is too old; watch again without it."""
+    ERROR_REASON_TOO_MANY_WATCHES: _ErrorReason.ValueType  # 38
+    """RESOURCE_EXHAUSTED: the organization watches as often as it may."""
+    ERROR_REASON_SERVICE_STOPPING: _ErrorReason.ValueType  # 39
+    """UNAVAILABLE: this replica stops; call again."""
+    ERROR_REASON_ORGANIZATION_NOT_FOUND: _ErrorReason.ValueType  # 40
+    """NOT_FOUND: no such organization."""
+    ERROR_REASON_ORGANIZATION_EXISTS: _ErrorReason.ValueType  # 41
+    """ALREADY_EXISTS: the organization exists, with other settings."""
+    ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 42
+    """NOT_FOUND: no such API key in this organization."""
+    ERROR_REASON_API_KEY_REVOKED: _ErrorReason.ValueType  # 43
+    """FAILED_PRECONDITION: the API key was revoked."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every `reason` that a `google.rpc.ErrorInfo` of this suite
@@ -160,3 +194,37 @@ ERROR_REASON_SERVED_ELSEWHERE: ErrorReason.ValueType  # 28
 """UNIMPLEMENTED: the method is served elsewhere; the message says where."""
 ERROR_REASON_ARTIFACT_EXISTS: ErrorReason.ValueType  # 29
 """ALREADY_EXISTS: the artifact ID is taken by another upload."""
+ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 30
+"""RESOURCE_EXHAUSTED: a quota of the organization is used up; metadata `quota`,
+`limit` and `used`.
+"""
+ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 31
+"""RESOURCE_EXHAUSTED: the queue holds as many sessions as it may."""
+ERROR_REASON_QUEUE_TIMED_OUT: ErrorReason.ValueType  # 32
+"""RESOURCE_EXHAUSTED: no slot came free before the queue timeout."""
+ERROR_REASON_SESSION_OCCUPIED: ErrorReason.ValueType  # 33
+"""FAILED_PRECONDITION: another task or agent holds the session; metadata
+`holder_kind`, `holder_id` and `generation`.
+"""
+ERROR_REASON_CONTROL_TAKEN: ErrorReason.ValueType  # 34
+"""FAILED_PRECONDITION: another person has control; metadata `holder` and
+`generation`.
+"""
+ERROR_REASON_NODE_NOT_FOUND: ErrorReason.ValueType  # 35
+"""NOT_FOUND: no such node."""
+ERROR_REASON_INVALID_RESUME_TOKEN: ErrorReason.ValueType  # 36
+"""INVALID_ARGUMENT: the resume token is not ours or belongs to another watch."""
+ERROR_REASON_RESUME_TOKEN_EXPIRED: ErrorReason.ValueType  # 37
+"""OUT_OF_RANGE: the resume token is too old; watch again without it."""
+ERROR_REASON_TOO_MANY_WATCHES: ErrorReason.ValueType  # 38
+"""RESOURCE_EXHAUSTED: the organization watches as often as it may."""
+ERROR_REASON_SERVICE_STOPPING: ErrorReason.ValueType  # 39
+"""UNAVAILABLE: this replica stops; call again."""
+ERROR_REASON_ORGANIZATION_NOT_FOUND: ErrorReason.ValueType  # 40
+"""NOT_FOUND: no such organization."""
+ERROR_REASON_ORGANIZATION_EXISTS: ErrorReason.ValueType  # 41
+"""ALREADY_EXISTS: the organization exists, with other settings."""
+ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 42
+"""NOT_FOUND: no such API key in this organization."""
+ERROR_REASON_API_KEY_REVOKED: ErrorReason.ValueType  # 43
+"""FAILED_PRECONDITION: the API key was revoked."""

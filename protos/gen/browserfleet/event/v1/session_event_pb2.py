@@ -26,15 +26,21 @@ from browserfleet.session.v1 import session_pb2 as browserfleet_dot_session_dot_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)browserfleet/event/v1/session_event.proto\x12\x15\x62rowserfleet.event.v1\x1a%browserfleet/session/v1/session.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdb\x02\n\x0cSessionEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x17\n\x0forganization_id\x18\x04 \x01(\t\x12\x10\n\x08sequence\x18\x05 \x01(\x03\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\x12\x35\n\x05state\x18\x07 \x01(\x0e\x32&.browserfleet.session.v1.Session.State\x12:\n\x0c\x63lose_reason\x18\x08 \x01(\x0e\x32$.browserfleet.session.v1.CloseReason\x12.\n\nevent_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07node_id\x18\x0b \x01(\t\"R\n\x0b\x44\x65\x61\x64lineDue\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)browserfleet/event/v1/session_event.proto\x12\x15\x62rowserfleet.event.v1\x1a%browserfleet/session/v1/session.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xba\x04\n\x0cSessionEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\x17\n\x0forganization_id\x18\x04 \x01(\t\x12\x10\n\x08sequence\x18\x05 \x01(\x03\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\x12\x35\n\x05state\x18\x07 \x01(\x0e\x32&.browserfleet.session.v1.Session.State\x12:\n\x0c\x63lose_reason\x18\x08 \x01(\x0e\x32$.browserfleet.session.v1.CloseReason\x12.\n\nevent_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07node_id\x18\x0b \x01(\t\x12\x35\n\toccupancy\x18\x0c \x01(\x0b\x32\".browserfleet.session.v1.Occupancy\x12\x36\n\x07\x63ontrol\x18\r \x01(\x0b\x32%.browserfleet.session.v1.ControlLease\x12?\n\x06labels\x18\x0e \x03(\x0b\x32/.browserfleet.event.v1.SessionEvent.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"t\n\tNodeEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0f\n\x07node_id\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12.\n\nevent_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\x0b\x44\x65\x61\x64lineDue\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'browserfleet.event.v1.session_event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SESSIONEVENT_LABELSENTRY']._loaded_options = None
+  _globals['_SESSIONEVENT_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_SESSIONEVENT']._serialized_start=141
-  _globals['_SESSIONEVENT']._serialized_end=488
-  _globals['_DEADLINEDUE']._serialized_start=490
-  _globals['_DEADLINEDUE']._serialized_end=572
+  _globals['_SESSIONEVENT']._serialized_end=711
+  _globals['_SESSIONEVENT_LABELSENTRY']._serialized_start=666
+  _globals['_SESSIONEVENT_LABELSENTRY']._serialized_end=711
+  _globals['_NODEEVENT']._serialized_start=713
+  _globals['_NODEEVENT']._serialized_end=829
+  _globals['_DEADLINEDUE']._serialized_start=831
+  _globals['_DEADLINEDUE']._serialized_end=913
 # @@protoc_insertion_point(module_scope)

@@ -4,9 +4,11 @@ isort:skip_file
 """
 
 from browserfleet.session.v1 import session_pb2 as session_pb2
+from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
+from google.protobuf.internal import containers as containers
 import builtins as builtins
 import sys
 import typing as typing
@@ -27,6 +29,26 @@ class SessionEvent(message.Message):
 
     DESCRIPTOR: descriptor.Descriptor
 
+    @typing.final
+    class LabelsEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: builtins.int
     TYPE_FIELD_NUMBER: builtins.int
     SESSION_ID_FIELD_NUMBER: builtins.int
@@ -38,10 +60,16 @@ class SessionEvent(message.Message):
     EVENT_TIME_FIELD_NUMBER: builtins.int
     EXPIRE_TIME_FIELD_NUMBER: builtins.int
     NODE_ID_FIELD_NUMBER: builtins.int
+    OCCUPANCY_FIELD_NUMBER: builtins.int
+    CONTROL_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
     id: builtins.str
     """ID of the event, also the NATS message ID (`evt_…`)."""
     type: builtins.str
-    """What happened: `created`, `started`, `extended`, `closing`, `closed`, `failed`."""
+    """What happened: `queued`, `created` (it has a node), `started`, `extended`,
+    `expiring`, `occupied`, `released`, `control_taken`, `control_released`,
+    `closing`, `closed`, `failed`.
+    """
     session_id: builtins.str
     """Session that it happened to (`pbs_…`)."""
     organization_id: builtins.str
@@ -64,6 +92,18 @@ class SessionEvent(message.Message):
     def expire_time(self) -> timestamp_pb2.Timestamp:
         """Deadline of the session, once it is running."""
 
+    @builtins.property
+    def occupancy(self) -> session_pb2.Occupancy:
+        """Who holds the session, after `occupied`."""
+
+    @builtins.property
+    def control(self) -> session_pb2.ControlLease:
+        """Which person has control, after `control_taken`."""
+
+    @builtins.property
+    def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """The session's labels."""
+
     def __init__(
         self,
         *,
@@ -78,17 +118,61 @@ class SessionEvent(message.Message):
         event_time: timestamp_pb2.Timestamp | None = ...,
         expire_time: timestamp_pb2.Timestamp | None = ...,
         node_id: builtins.str = ...,
+        occupancy: session_pb2.Occupancy | None = ...,
+        control: session_pb2.ControlLease | None = ...,
+        labels: abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["event_time", b"event_time", "expire_time", b"expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["control", b"control", "event_time", b"event_time", "expire_time", b"expire_time", "occupancy", b"occupancy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["close_reason", b"close_reason", "epoch", b"epoch", "event_time", b"event_time", "expire_time", b"expire_time", "id", b"id", "node_id", b"node_id", "organization_id", b"organization_id", "sequence", b"sequence", "session_id", b"session_id", "state", b"state", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["close_reason", b"close_reason", "control", b"control", "epoch", b"epoch", "event_time", b"event_time", "expire_time", b"expire_time", "id", b"id", "labels", b"labels", "node_id", b"node_id", "occupancy", b"occupancy", "organization_id", b"organization_id", "sequence", b"sequence", "session_id", b"session_id", "state", b"state", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class NodeEvent(message.Message):
+    """NodeEvent is published on `fleet.v1.node.<node_id>.<type>` when a node's part
+    in the fleet changes, at least once. Readers ignore types and fields that they
+    do not know.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    TYPE_FIELD_NUMBER: builtins.int
+    NODE_ID_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    EVENT_TIME_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """ID of the event, also the NATS message ID (`evt_…`)."""
+    type: builtins.str
+    """What happened: `registered`, `cordoned`, `uncordoned`, `draining`, `lost`."""
+    node_id: builtins.str
+    """Node that it happened to (`nod_…`)."""
+    name: builtins.str
+    """Name of the node."""
+    @builtins.property
+    def event_time(self) -> timestamp_pb2.Timestamp:
+        """When it happened, by the database's clock."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        type: builtins.str = ...,
+        node_id: builtins.str = ...,
+        name: builtins.str = ...,
+        event_time: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["event_time", b"event_time", "id", b"id", "name", b"name", "node_id", b"node_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
 class DeadlineDue(message.Message):
-    """DeadlineDue arrives on `due.session.<session_id>` when a session's deadline has
-    come. It is a hint: whoever acts on it asks session-api, which decides by the
+    """DeadlineDue arrives on `due.session.<session_id>` when something is due for a
+    session: its deadline, a warning before it, a timeout, the end of a lease. It is a hint: whoever acts on it asks session-api, which decides by the
     database.
     """
 
@@ -97,10 +181,10 @@ class DeadlineDue(message.Message):
     SESSION_ID_FIELD_NUMBER: builtins.int
     EXPIRE_TIME_FIELD_NUMBER: builtins.int
     session_id: builtins.str
-    """Session whose deadline has come (`pbs_…`)."""
+    """Session for which something is due (`pbs_…`)."""
     @builtins.property
     def expire_time(self) -> timestamp_pb2.Timestamp:
-        """Deadline that this message was scheduled for."""
+        """Instant that this message was scheduled for."""
 
     def __init__(
         self,

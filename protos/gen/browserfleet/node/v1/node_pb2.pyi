@@ -5,9 +5,13 @@ isort:skip_file
 
 from browserfleet.browser.v1 import browser_pb2 as browser_pb2
 from browserfleet.session.v1 import session_pb2 as session_pb2
+from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import duration_pb2 as duration_pb2
 from google.protobuf import message as message
+from google.protobuf import timestamp_pb2 as timestamp_pb2
+from google.protobuf.internal import containers as containers
+from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 import builtins as builtins
 import sys
 import typing as typing
@@ -82,22 +86,209 @@ class RunningBrowser(message.Message):
     SESSION_ID_FIELD_NUMBER: builtins.int
     EPOCH_FIELD_NUMBER: builtins.int
     CLIENT_COUNT_FIELD_NUMBER: builtins.int
+    VIEWER_COUNT_FIELD_NUMBER: builtins.int
+    INPUT_IDLE_FIELD_NUMBER: builtins.int
     session_id: builtins.str
     """Session (`pbs_…`)."""
     epoch: builtins.int
     """Allocation of the session."""
     client_count: builtins.int
     """Attached CDP clients."""
+    viewer_count: builtins.int
+    """People who watch."""
+    @builtins.property
+    def input_idle(self) -> duration_pb2.Duration:
+        """Time since a client or a person last did something to the browser. Unset:
+        not known.
+        """
+
     def __init__(
         self,
         *,
         session_id: builtins.str = ...,
         epoch: builtins.int = ...,
         client_count: builtins.int = ...,
+        viewer_count: builtins.int = ...,
+        input_idle: duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["input_idle", b"input_idle"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["client_count", b"client_count", "epoch", b"epoch", "input_idle", b"input_idle", "session_id", b"session_id", "viewer_count", b"viewer_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class NodePressure(message.Message):
+    """NodePressure is how busy a node's machine is."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CPU_FIELD_NUMBER: builtins.int
+    MEMORY_FIELD_NUMBER: builtins.int
+    cpu: builtins.float
+    """Share of the machine's processor time in use, from 0 to 1, over the last
+    minute.
+    """
+    memory: builtins.float
+    """Share of the machine's memory in use, from 0 to 1."""
+    def __init__(
+        self,
+        *,
+        cpu: builtins.float = ...,
+        memory: builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["client_count", b"client_count", "epoch", b"epoch", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cpu", b"cpu", "memory", b"memory"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class NodeSession(message.Message):
+    """NodeSession is a session that a node holds."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    CLIENT_COUNT_FIELD_NUMBER: builtins.int
+    session_id: builtins.str
+    """Session (`pbs_…`)."""
+    organization_id: builtins.str
+    """Organization that owns the session (`o_…`)."""
+    state: session_pb2.Session.State.ValueType
+    """Where the session is in its life."""
+    client_count: builtins.int
+    """Attached CDP clients."""
+    @builtins.property
+    def expire_time(self) -> timestamp_pb2.Timestamp:
+        """Deadline of the session, once it is running."""
+
+    def __init__(
+        self,
+        *,
+        session_id: builtins.str = ...,
+        organization_id: builtins.str = ...,
+        state: session_pb2.Session.State.ValueType = ...,
+        expire_time: timestamp_pb2.Timestamp | None = ...,
+        client_count: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["client_count", b"client_count", "expire_time", b"expire_time", "organization_id", b"organization_id", "session_id", b"session_id", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Node(message.Message):
+    """Node is one browser-node as the fleet knows it."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    class _State:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[Node._State.ValueType], builtins.type):
+        DESCRIPTOR: descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Node._State.ValueType  # 0
+        """Not known."""
+        STATE_ACTIVE: Node._State.ValueType  # 1
+        """Takes sessions."""
+        STATE_CORDONED: Node._State.ValueType  # 2
+        """Takes no new sessions until it is uncordoned."""
+        STATE_DRAINING: Node._State.ValueType  # 3
+        """Takes no new sessions and is to be empty by `drain_time`, or is stopping."""
+        STATE_LOST: Node._State.ValueType  # 4
+        """Was silent for too long; its sessions have failed."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """State of a node: whether it takes new sessions, and why not."""
+
+    STATE_UNSPECIFIED: Node.State.ValueType  # 0
+    """Not known."""
+    STATE_ACTIVE: Node.State.ValueType  # 1
+    """Takes sessions."""
+    STATE_CORDONED: Node.State.ValueType  # 2
+    """Takes no new sessions until it is uncordoned."""
+    STATE_DRAINING: Node.State.ValueType  # 3
+    """Takes no new sessions and is to be empty by `drain_time`, or is stopping."""
+    STATE_LOST: Node.State.ValueType  # 4
+    """Was silent for too long; its sessions have failed."""
+
+    ID_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    ADDRESS_FIELD_NUMBER: builtins.int
+    ATTACH_URL_FIELD_NUMBER: builtins.int
+    SLOTS_FIELD_NUMBER: builtins.int
+    SLOTS_USED_FIELD_NUMBER: builtins.int
+    BROWSERS_FIELD_NUMBER: builtins.int
+    REGISTER_TIME_FIELD_NUMBER: builtins.int
+    HEARTBEAT_TIME_FIELD_NUMBER: builtins.int
+    DRAIN_TIME_FIELD_NUMBER: builtins.int
+    PRESSURE_FIELD_NUMBER: builtins.int
+    SESSIONS_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """ID of the node (`nod_…`), made by the fleet, the same for the same name."""
+    name: builtins.str
+    """Name under which the node registered."""
+    state: Node.State.ValueType
+    """Whether the node takes sessions. Changed by verbs and by the node's silence."""
+    address: builtins.str
+    """`host:port` of the node's gRPC server."""
+    attach_url: builtins.str
+    """Base URL under which clients attach."""
+    slots: builtins.int
+    """Sessions that the node can hold at the same time."""
+    slots_used: builtins.int
+    """Slots that are taken."""
+    @builtins.property
+    def browsers(self) -> containers.RepeatedCompositeFieldContainer[InstalledBrowser]:
+        """Browsers that the node found and started once."""
+
+    @builtins.property
+    def register_time(self) -> timestamp_pb2.Timestamp:
+        """When the present registration began."""
+
+    @builtins.property
+    def heartbeat_time(self) -> timestamp_pb2.Timestamp:
+        """When the node last reported."""
+
+    @builtins.property
+    def drain_time(self) -> timestamp_pb2.Timestamp:
+        """When the sessions that are left on a draining node are closed."""
+
+    @builtins.property
+    def pressure(self) -> NodePressure:
+        """How busy the machine was at the last heartbeat; unset: not known."""
+
+    @builtins.property
+    def sessions(self) -> containers.RepeatedCompositeFieldContainer[NodeSession]:
+        """What the node holds; set by Get, never in lists."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        name: builtins.str = ...,
+        state: Node.State.ValueType = ...,
+        address: builtins.str = ...,
+        attach_url: builtins.str = ...,
+        slots: builtins.int = ...,
+        slots_used: builtins.int = ...,
+        browsers: abc.Iterable[InstalledBrowser] | None = ...,
+        register_time: timestamp_pb2.Timestamp | None = ...,
+        heartbeat_time: timestamp_pb2.Timestamp | None = ...,
+        drain_time: timestamp_pb2.Timestamp | None = ...,
+        pressure: NodePressure | None = ...,
+        sessions: abc.Iterable[NodeSession] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["drain_time", b"drain_time", "heartbeat_time", b"heartbeat_time", "pressure", b"pressure", "register_time", b"register_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "attach_url", b"attach_url", "browsers", b"browsers", "drain_time", b"drain_time", "heartbeat_time", b"heartbeat_time", "id", b"id", "name", b"name", "pressure", b"pressure", "register_time", b"register_time", "sessions", b"sessions", "slots", b"slots", "slots_used", b"slots_used", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,6 +9,7 @@ from google.protobuf import descriptor as descriptor
 from google.protobuf import duration_pb2 as duration_pb2
 from google.protobuf import message as message
 from google.protobuf.internal import containers as containers
+from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 import builtins as builtins
 import sys
 import typing as typing
@@ -111,6 +112,7 @@ class HeartbeatRequest(message.Message):
     RUNNING_FIELD_NUMBER: builtins.int
     ENDED_FIELD_NUMBER: builtins.int
     DRAINING_FIELD_NUMBER: builtins.int
+    PRESSURE_FIELD_NUMBER: builtins.int
     node_id: builtins.str
     """The node (`nod_…`)."""
     registration_id: builtins.str
@@ -125,6 +127,10 @@ class HeartbeatRequest(message.Message):
     def ended(self) -> containers.RepeatedCompositeFieldContainer[node_pb2.EndedBrowser]:
         """What ended by itself since the last answered heartbeat."""
 
+    @builtins.property
+    def pressure(self) -> node_pb2.NodePressure:
+        """How busy the node's machine is."""
+
     def __init__(
         self,
         *,
@@ -133,10 +139,11 @@ class HeartbeatRequest(message.Message):
         running: abc.Iterable[node_pb2.RunningBrowser] | None = ...,
         ended: abc.Iterable[node_pb2.EndedBrowser] | None = ...,
         draining: builtins.bool = ...,
+        pressure: node_pb2.NodePressure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["pressure", b"pressure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["draining", b"draining", "ended", b"ended", "node_id", b"node_id", "registration_id", b"registration_id", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["draining", b"draining", "ended", b"ended", "node_id", b"node_id", "pressure", b"pressure", "registration_id", b"registration_id", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -167,5 +174,217 @@ class HeartbeatResponse(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["heartbeat_interval", b"heartbeat_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["assignments", b"assignments", "heartbeat_interval", b"heartbeat_interval"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetNodeRequest(message.Message):
+    """GetNodeRequest names a node."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: builtins.int
+    node_id: builtins.str
+    """The node (`nod_…`)."""
+    def __init__(
+        self,
+        *,
+        node_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListNodesRequest(message.Message):
+    """ListNodesRequest asks for one page of nodes."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    STATES_FIELD_NUMBER: builtins.int
+    page_size: builtins.int
+    """Nodes at most in the answer. 0 means 50; more than 1000 means 1000."""
+    page_token: builtins.str
+    """`next_page_token` of the page before; belongs to the same filter."""
+    @builtins.property
+    def states(self) -> containers.RepeatedScalarFieldContainer[node_pb2.Node.State.ValueType]:
+        """Nodes in any of these states; empty: in every one."""
+
+    def __init__(
+        self,
+        *,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+        states: abc.Iterable[node_pb2.Node.State.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListNodesResponse(message.Message):
+    """ListNodesResponse is one page of nodes."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODES_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Token of the next page; empty after the last."""
+    @builtins.property
+    def nodes(self) -> containers.RepeatedCompositeFieldContainer[node_pb2.Node]:
+        """The nodes, in the order of their IDs."""
+
+    def __init__(
+        self,
+        *,
+        nodes: abc.Iterable[node_pb2.Node] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["next_page_token", b"next_page_token", "nodes", b"nodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CordonNodeRequest(message.Message):
+    """CordonNodeRequest names the node to cordon."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: builtins.int
+    node_id: builtins.str
+    """The node (`nod_…`)."""
+    def __init__(
+        self,
+        *,
+        node_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class UncordonNodeRequest(message.Message):
+    """UncordonNodeRequest names the node to uncordon."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: builtins.int
+    node_id: builtins.str
+    """The node (`nod_…`)."""
+    def __init__(
+        self,
+        *,
+        node_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DrainNodeRequest(message.Message):
+    """DrainNodeRequest says which node to empty, how and by when."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    class _Mode:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ModeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[DrainNodeRequest._Mode.ValueType], builtins.type):
+        DESCRIPTOR: descriptor.EnumDescriptor
+        MODE_UNSPECIFIED: DrainNodeRequest._Mode.ValueType  # 0
+        """The default, WAIT."""
+        MODE_WAIT: DrainNodeRequest._Mode.ValueType  # 1
+        """They live until they end by themselves, at most until the deadline."""
+        MODE_CLOSE: DrainNodeRequest._Mode.ValueType  # 2
+        """They are closed at once."""
+
+    class Mode(_Mode, metaclass=_ModeEnumTypeWrapper):
+        """Mode tells what becomes of the sessions that are open."""
+
+    MODE_UNSPECIFIED: DrainNodeRequest.Mode.ValueType  # 0
+    """The default, WAIT."""
+    MODE_WAIT: DrainNodeRequest.Mode.ValueType  # 1
+    """They live until they end by themselves, at most until the deadline."""
+    MODE_CLOSE: DrainNodeRequest.Mode.ValueType  # 2
+    """They are closed at once."""
+
+    NODE_ID_FIELD_NUMBER: builtins.int
+    MODE_FIELD_NUMBER: builtins.int
+    TIMEOUT_FIELD_NUMBER: builtins.int
+    node_id: builtins.str
+    """The node (`nod_…`)."""
+    mode: DrainNodeRequest.Mode.ValueType
+    """What becomes of the sessions that are open."""
+    @builtins.property
+    def timeout(self) -> duration_pb2.Duration:
+        """With WAIT: time until what is left is closed, up to 25 hours. Default 1 hour."""
+
+    def __init__(
+        self,
+        *,
+        node_id: builtins.str = ...,
+        mode: DrainNodeRequest.Mode.ValueType = ...,
+        timeout: duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["mode", b"mode", "node_id", b"node_id", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReapNodesRequest(message.Message):
+    """ReapNodesRequest has no fields."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReapNodesResponse(message.Message):
+    """ReapNodesResponse counts what a pass did."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    LOST_COUNT_FIELD_NUMBER: builtins.int
+    FAILED_SESSION_COUNT_FIELD_NUMBER: builtins.int
+    DRAINED_SESSION_COUNT_FIELD_NUMBER: builtins.int
+    lost_count: builtins.int
+    """Nodes that were given up."""
+    failed_session_count: builtins.int
+    """Sessions that failed with their node."""
+    drained_session_count: builtins.int
+    """Sessions that were closed because their node's drain was due."""
+    def __init__(
+        self,
+        *,
+        lost_count: builtins.int = ...,
+        failed_session_count: builtins.int = ...,
+        drained_session_count: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["drained_session_count", b"drained_session_count", "failed_session_count", b"failed_session_count", "lost_count", b"lost_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

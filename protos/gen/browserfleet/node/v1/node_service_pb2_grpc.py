@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from browserfleet.node.v1 import node_pb2 as browserfleet_dot_node_dot_v1_dot_node__pb2
 from browserfleet.node.v1 import node_service_pb2 as browserfleet_dot_node_dot_v1_dot_node__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -26,8 +27,8 @@ if _version_not_supported:
 
 
 class NodeServiceStub:
-    """NodeService is where browser-nodes report to session-api. Calls carry an API
-    key with the node scope.
+    """NodeService is where browser-nodes report to session-api, with an API key of
+    the node scope, and where operators steer them, with one of the service scope.
     """
 
     def __init__(self, channel):
@@ -46,11 +47,41 @@ class NodeServiceStub:
                 request_serializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.HeartbeatRequest.SerializeToString,
                 response_deserializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.HeartbeatResponse.FromString,
                 _registered_method=True)
+        self.GetNode = channel.unary_unary(
+                '/browserfleet.node.v1.NodeService/GetNode',
+                request_serializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.GetNodeRequest.SerializeToString,
+                response_deserializer=browserfleet_dot_node_dot_v1_dot_node__pb2.Node.FromString,
+                _registered_method=True)
+        self.ListNodes = channel.unary_unary(
+                '/browserfleet.node.v1.NodeService/ListNodes',
+                request_serializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.ListNodesRequest.SerializeToString,
+                response_deserializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.ListNodesResponse.FromString,
+                _registered_method=True)
+        self.CordonNode = channel.unary_unary(
+                '/browserfleet.node.v1.NodeService/CordonNode',
+                request_serializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.CordonNodeRequest.SerializeToString,
+                response_deserializer=browserfleet_dot_node_dot_v1_dot_node__pb2.Node.FromString,
+                _registered_method=True)
+        self.UncordonNode = channel.unary_unary(
+                '/browserfleet.node.v1.NodeService/UncordonNode',
+                request_serializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.UncordonNodeRequest.SerializeToString,
+                response_deserializer=browserfleet_dot_node_dot_v1_dot_node__pb2.Node.FromString,
+                _registered_method=True)
+        self.DrainNode = channel.unary_unary(
+                '/browserfleet.node.v1.NodeService/DrainNode',
+                request_serializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.DrainNodeRequest.SerializeToString,
+                response_deserializer=browserfleet_dot_node_dot_v1_dot_node__pb2.Node.FromString,
+                _registered_method=True)
+        self.ReapNodes = channel.unary_unary(
+                '/browserfleet.node.v1.NodeService/ReapNodes',
+                request_serializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.ReapNodesRequest.SerializeToString,
+                response_deserializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.ReapNodesResponse.FromString,
+                _registered_method=True)
 
 
 class NodeServiceServicer:
-    """NodeService is where browser-nodes report to session-api. Calls carry an API
-    key with the node scope.
+    """NodeService is where browser-nodes report to session-api, with an API key of
+    the node scope, and where operators steer them, with one of the service scope.
     """
 
     def RegisterNode(self, request, context):
@@ -72,6 +103,55 @@ class NodeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetNode(self, request, context):
+        """GetNode returns a node and what it holds. Errors: NOT_FOUND
+        (NODE_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListNodes(self, request, context):
+        """ListNodes lists the nodes in the order of their IDs. Errors: INVALID_ARGUMENT
+        (INVALID_PAGE_TOKEN).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CordonNode(self, request, context):
+        """CordonNode lets a node take no new sessions, also after it registers anew.
+        Errors: NOT_FOUND (NODE_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UncordonNode(self, request, context):
+        """UncordonNode lets a node take sessions again, and ends a drain. Errors:
+        NOT_FOUND (NODE_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainNode(self, request, context):
+        """DrainNode cordons a node and closes what it holds with NODE_DRAINED, at once
+        or at a deadline. It answers at once; the node is empty when `slots_used` is
+        0. Errors: NOT_FOUND (NODE_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReapNodes(self, request, context):
+        """ReapNodes fails the sessions of nodes that were silent for too long and
+        closes what is left on nodes whose drain is due. Bounded and idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NodeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -85,6 +165,36 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     request_deserializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.HeartbeatRequest.FromString,
                     response_serializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.HeartbeatResponse.SerializeToString,
             ),
+            'GetNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetNode,
+                    request_deserializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.GetNodeRequest.FromString,
+                    response_serializer=browserfleet_dot_node_dot_v1_dot_node__pb2.Node.SerializeToString,
+            ),
+            'ListNodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNodes,
+                    request_deserializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.ListNodesRequest.FromString,
+                    response_serializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.ListNodesResponse.SerializeToString,
+            ),
+            'CordonNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.CordonNode,
+                    request_deserializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.CordonNodeRequest.FromString,
+                    response_serializer=browserfleet_dot_node_dot_v1_dot_node__pb2.Node.SerializeToString,
+            ),
+            'UncordonNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.UncordonNode,
+                    request_deserializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.UncordonNodeRequest.FromString,
+                    response_serializer=browserfleet_dot_node_dot_v1_dot_node__pb2.Node.SerializeToString,
+            ),
+            'DrainNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainNode,
+                    request_deserializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.DrainNodeRequest.FromString,
+                    response_serializer=browserfleet_dot_node_dot_v1_dot_node__pb2.Node.SerializeToString,
+            ),
+            'ReapNodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReapNodes,
+                    request_deserializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.ReapNodesRequest.FromString,
+                    response_serializer=browserfleet_dot_node_dot_v1_dot_node__service__pb2.ReapNodesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'browserfleet.node.v1.NodeService', rpc_method_handlers)
@@ -94,8 +204,8 @@ def add_NodeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class NodeService:
-    """NodeService is where browser-nodes report to session-api. Calls carry an API
-    key with the node scope.
+    """NodeService is where browser-nodes report to session-api, with an API key of
+    the node scope, and where operators steer them, with one of the service scope.
     """
 
     @staticmethod
@@ -142,6 +252,168 @@ class NodeService:
             '/browserfleet.node.v1.NodeService/Heartbeat',
             browserfleet_dot_node_dot_v1_dot_node__service__pb2.HeartbeatRequest.SerializeToString,
             browserfleet_dot_node_dot_v1_dot_node__service__pb2.HeartbeatResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/browserfleet.node.v1.NodeService/GetNode',
+            browserfleet_dot_node_dot_v1_dot_node__service__pb2.GetNodeRequest.SerializeToString,
+            browserfleet_dot_node_dot_v1_dot_node__pb2.Node.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/browserfleet.node.v1.NodeService/ListNodes',
+            browserfleet_dot_node_dot_v1_dot_node__service__pb2.ListNodesRequest.SerializeToString,
+            browserfleet_dot_node_dot_v1_dot_node__service__pb2.ListNodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CordonNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/browserfleet.node.v1.NodeService/CordonNode',
+            browserfleet_dot_node_dot_v1_dot_node__service__pb2.CordonNodeRequest.SerializeToString,
+            browserfleet_dot_node_dot_v1_dot_node__pb2.Node.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UncordonNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/browserfleet.node.v1.NodeService/UncordonNode',
+            browserfleet_dot_node_dot_v1_dot_node__service__pb2.UncordonNodeRequest.SerializeToString,
+            browserfleet_dot_node_dot_v1_dot_node__pb2.Node.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/browserfleet.node.v1.NodeService/DrainNode',
+            browserfleet_dot_node_dot_v1_dot_node__service__pb2.DrainNodeRequest.SerializeToString,
+            browserfleet_dot_node_dot_v1_dot_node__pb2.Node.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReapNodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/browserfleet.node.v1.NodeService/ReapNodes',
+            browserfleet_dot_node_dot_v1_dot_node__service__pb2.ReapNodesRequest.SerializeToString,
+            browserfleet_dot_node_dot_v1_dot_node__service__pb2.ReapNodesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from browserfleet.node.v1 import node_pb2 as _node_pb2
 from browserfleet.node.v1 import node_service_pb2 as _node_service_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
@@ -27,8 +28,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class NodeServiceStub:
-    """NodeService is where browser-nodes report to session-api. Calls carry an API
-    key with the node scope.
+    """NodeService is where browser-nodes report to session-api, with an API key of
+    the node scope, and where operators steer them, with one of the service scope.
     """
 
     @_typing.overload
@@ -46,11 +47,36 @@ class NodeServiceStub:
     again. Errors: ABORTED (REGISTRATION_ENDED): the node ends all its browsers
     and registers anew.
     """
+    GetNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.GetNodeRequest, _node_pb2.Node]
+    """GetNode returns a node and what it holds. Errors: NOT_FOUND
+    (NODE_NOT_FOUND).
+    """
+    ListNodes: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.ListNodesRequest, _node_service_pb2.ListNodesResponse]
+    """ListNodes lists the nodes in the order of their IDs. Errors: INVALID_ARGUMENT
+    (INVALID_PAGE_TOKEN).
+    """
+    CordonNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.CordonNodeRequest, _node_pb2.Node]
+    """CordonNode lets a node take no new sessions, also after it registers anew.
+    Errors: NOT_FOUND (NODE_NOT_FOUND).
+    """
+    UncordonNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.UncordonNodeRequest, _node_pb2.Node]
+    """UncordonNode lets a node take sessions again, and ends a drain. Errors:
+    NOT_FOUND (NODE_NOT_FOUND).
+    """
+    DrainNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.DrainNodeRequest, _node_pb2.Node]
+    """DrainNode cordons a node and closes what it holds with NODE_DRAINED, at once
+    or at a deadline. It answers at once; the node is empty when `slots_used` is
+    0. Errors: NOT_FOUND (NODE_NOT_FOUND).
+    """
+    ReapNodes: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.ReapNodesRequest, _node_service_pb2.ReapNodesResponse]
+    """ReapNodes fails the sessions of nodes that were silent for too long and
+    closes what is left on nodes whose drain is due. Bounded and idempotent.
+    """
 
 @_typing.type_check_only
 class NodeServiceAsyncStub(NodeServiceStub):
-    """NodeService is where browser-nodes report to session-api. Calls carry an API
-    key with the node scope.
+    """NodeService is where browser-nodes report to session-api, with an API key of
+    the node scope, and where operators steer them, with one of the service scope.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -65,10 +91,35 @@ class NodeServiceAsyncStub(NodeServiceStub):
     again. Errors: ABORTED (REGISTRATION_ENDED): the node ends all its browsers
     and registers anew.
     """
+    GetNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.GetNodeRequest, _node_pb2.Node]  # type: ignore[assignment]
+    """GetNode returns a node and what it holds. Errors: NOT_FOUND
+    (NODE_NOT_FOUND).
+    """
+    ListNodes: _aio.UnaryUnaryMultiCallable[_node_service_pb2.ListNodesRequest, _node_service_pb2.ListNodesResponse]  # type: ignore[assignment]
+    """ListNodes lists the nodes in the order of their IDs. Errors: INVALID_ARGUMENT
+    (INVALID_PAGE_TOKEN).
+    """
+    CordonNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.CordonNodeRequest, _node_pb2.Node]  # type: ignore[assignment]
+    """CordonNode lets a node take no new sessions, also after it registers anew.
+    Errors: NOT_FOUND (NODE_NOT_FOUND).
+    """
+    UncordonNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.UncordonNodeRequest, _node_pb2.Node]  # type: ignore[assignment]
+    """UncordonNode lets a node take sessions again, and ends a drain. Errors:
+    NOT_FOUND (NODE_NOT_FOUND).
+    """
+    DrainNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.DrainNodeRequest, _node_pb2.Node]  # type: ignore[assignment]
+    """DrainNode cordons a node and closes what it holds with NODE_DRAINED, at once
+    or at a deadline. It answers at once; the node is empty when `slots_used` is
+    0. Errors: NOT_FOUND (NODE_NOT_FOUND).
+    """
+    ReapNodes: _aio.UnaryUnaryMultiCallable[_node_service_pb2.ReapNodesRequest, _node_service_pb2.ReapNodesResponse]  # type: ignore[assignment]
+    """ReapNodes fails the sessions of nodes that were silent for too long and
+    closes what is left on nodes whose drain is due. Bounded and idempotent.
+    """
 
 class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
-    """NodeService is where browser-nodes report to session-api. Calls carry an API
-    key with the node scope.
+    """NodeService is where browser-nodes report to session-api, with an API key of
+    the node scope, and where operators steer them, with one of the service scope.
     """
 
     @_abc_1.abstractmethod
@@ -92,6 +143,67 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         """Heartbeat reports what runs; the answer says what should run and when to call
         again. Errors: ABORTED (REGISTRATION_ENDED): the node ends all its browsers
         and registers anew.
+        """
+
+    @_abc_1.abstractmethod
+    def GetNode(
+        self,
+        request: _node_service_pb2.GetNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.Node, _abc.Awaitable[_node_pb2.Node]]:
+        """GetNode returns a node and what it holds. Errors: NOT_FOUND
+        (NODE_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def ListNodes(
+        self,
+        request: _node_service_pb2.ListNodesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_service_pb2.ListNodesResponse, _abc.Awaitable[_node_service_pb2.ListNodesResponse]]:
+        """ListNodes lists the nodes in the order of their IDs. Errors: INVALID_ARGUMENT
+        (INVALID_PAGE_TOKEN).
+        """
+
+    @_abc_1.abstractmethod
+    def CordonNode(
+        self,
+        request: _node_service_pb2.CordonNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.Node, _abc.Awaitable[_node_pb2.Node]]:
+        """CordonNode lets a node take no new sessions, also after it registers anew.
+        Errors: NOT_FOUND (NODE_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def UncordonNode(
+        self,
+        request: _node_service_pb2.UncordonNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.Node, _abc.Awaitable[_node_pb2.Node]]:
+        """UncordonNode lets a node take sessions again, and ends a drain. Errors:
+        NOT_FOUND (NODE_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def DrainNode(
+        self,
+        request: _node_service_pb2.DrainNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.Node, _abc.Awaitable[_node_pb2.Node]]:
+        """DrainNode cordons a node and closes what it holds with NODE_DRAINED, at once
+        or at a deadline. It answers at once; the node is empty when `slots_used` is
+        0. Errors: NOT_FOUND (NODE_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def ReapNodes(
+        self,
+        request: _node_service_pb2.ReapNodesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_service_pb2.ReapNodesResponse, _abc.Awaitable[_node_service_pb2.ReapNodesResponse]]:
+        """ReapNodes fails the sessions of nodes that were silent for too long and
+        closes what is left on nodes whose drain is due. Bounded and idempotent.
         """
 
 def add_NodeServiceServicer_to_server(servicer: NodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -28,19 +28,47 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%browserfleet/session/v1/session.proto\x12\x17\x62rowserfleet.session.v1\x1a%browserfleet/browser/v1/browser.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x7f\n\x0e\x41ttachEndpoint\x12\x1b\n\ndirect_url\x18\x01 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x03\x12\x19\n\x08\x65\x64ge_url\x18\x02 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\xaf\x07\n\x07Session\x12\x11\n\x02id\x18\x01 \x01(\tB\x05\xe2\x41\x02\x03\x08\x12\x1d\n\x0forganization_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12;\n\x05state\x18\x03 \x01(\x0e\x32&.browserfleet.session.v1.Session.StateB\x04\xe2\x41\x01\x03\x12@\n\x0c\x63lose_reason\x18\x04 \x01(\x0e\x32$.browserfleet.session.v1.CloseReasonB\x04\xe2\x41\x01\x03\x12\x1b\n\rclose_message\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04open\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x38\n\x04spec\x18\x07 \x01(\x0b\x32$.browserfleet.browser.v1.BrowserSpecB\x04\xe2\x41\x01\x03\x12\x37\n\x07\x62rowser\x18\x08 \x01(\x0b\x32 .browserfleet.browser.v1.BrowserB\x04\xe2\x41\x01\x03\x12\x30\n\x07timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x15\n\x07node_id\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65poch\x18\x0f \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07\x63\x64p_url\x18\x10 \x01(\tB\x04\xe2\x41\x01\x03\x12=\n\x06\x61ttach\x18\x11 \x01(\x0b\x32\'.browserfleet.session.v1.AttachEndpointB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x63lient_count\x18\x12 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08warnings\x18\x13 \x03(\tB\x04\xe2\x41\x01\x03\"\x8e\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x12\n\x0eSTATE_STARTING\x10\x02\x12\x11\n\rSTATE_RUNNING\x10\x03\x12\x11\n\rSTATE_CLOSING\x10\x04\x12\x10\n\x0cSTATE_CLOSED\x10\x05\x12\x10\n\x0cSTATE_FAILED\x10\x06*\xf7\x02\n\x0b\x43loseReason\x12\x1c\n\x18\x43LOSE_REASON_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43LOSE_REASON_USER_REQUESTED\x10\x01\x12\x1a\n\x16\x43LOSE_REASON_TIMED_OUT\x10\x02\x12\x15\n\x11\x43LOSE_REASON_IDLE\x10\x03\x12 \n\x1c\x43LOSE_REASON_QUEUE_TIMED_OUT\x10\x04\x12\x1d\n\x19\x43LOSE_REASON_START_FAILED\x10\x05\x12 \n\x1c\x43LOSE_REASON_BROWSER_CRASHED\x10\x06\x12\x1a\n\x16\x43LOSE_REASON_NODE_LOST\x10\x07\x12\x1d\n\x19\x43LOSE_REASON_NODE_DRAINED\x10\x08\x12\x1c\n\x18\x43LOSE_REASON_CLIENT_GONE\x10\t\x12\x1e\n\x1a\x43LOSE_REASON_OUT_OF_MEMORY\x10\n\x12\x1a\n\x16\x43LOSE_REASON_DISK_FULL\x10\x0b\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%browserfleet/session/v1/session.proto\x12\x17\x62rowserfleet.session.v1\x1a%browserfleet/browser/v1/browser.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x01\n\tOccupancy\x12>\n\x0bholder_kind\x18\x01 \x01(\x0e\x32#.browserfleet.session.v1.HolderKindB\x04\xe2\x41\x01\x03\x12\x17\n\tholder_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\ngeneration\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0boccupy_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\xaa\x01\n\x0c\x43ontrolLease\x12\x14\n\x06holder\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\ngeneration\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x33\n\ttake_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\xae\x01\n\nQueuePlace\x12\x16\n\x08position\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12:\n\x06reason\x18\x02 \x01(\x0e\x32$.browserfleet.session.v1.QueueReasonB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\x7f\n\x0e\x41ttachEndpoint\x12\x1b\n\ndirect_url\x18\x01 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x03\x12\x19\n\x08\x65\x64ge_url\x18\x02 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\x86\x0b\n\x07Session\x12\x11\n\x02id\x18\x01 \x01(\tB\x05\xe2\x41\x02\x03\x08\x12\x1d\n\x0forganization_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12;\n\x05state\x18\x03 \x01(\x0e\x32&.browserfleet.session.v1.Session.StateB\x04\xe2\x41\x01\x03\x12@\n\x0c\x63lose_reason\x18\x04 \x01(\x0e\x32$.browserfleet.session.v1.CloseReasonB\x04\xe2\x41\x01\x03\x12\x1b\n\rclose_message\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04open\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x38\n\x04spec\x18\x07 \x01(\x0b\x32$.browserfleet.browser.v1.BrowserSpecB\x04\xe2\x41\x01\x03\x12\x37\n\x07\x62rowser\x18\x08 \x01(\x0b\x32 .browserfleet.browser.v1.BrowserB\x04\xe2\x41\x01\x03\x12\x30\n\x07timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x15\n\x07node_id\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65poch\x18\x0f \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07\x63\x64p_url\x18\x10 \x01(\tB\x04\xe2\x41\x01\x03\x12=\n\x06\x61ttach\x18\x11 \x01(\x0b\x32\'.browserfleet.session.v1.AttachEndpointB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x63lient_count\x18\x12 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08warnings\x18\x13 \x03(\tB\x04\xe2\x41\x01\x03\x12\x42\n\x06labels\x18\x14 \x03(\x0b\x32,.browserfleet.session.v1.Session.LabelsEntryB\x04\xe2\x41\x01\x03\x12\x16\n\x08occupied\x18\x15 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12;\n\toccupancy\x18\x16 \x01(\x0b\x32\".browserfleet.session.v1.OccupancyB\x04\xe2\x41\x01\x03\x12<\n\x07\x63ontrol\x18\x17 \x01(\x0b\x32%.browserfleet.session.v1.ControlLeaseB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cviewer_count\x18\x18 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x38\n\x05queue\x18\x19 \x01(\x0b\x32#.browserfleet.session.v1.QueuePlaceB\x04\xe2\x41\x01\x03\x12\x35\n\x0cidle_timeout\x18\x1a \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\x12\x42\n\ridle_activity\x18\x1b \x01(\x0e\x32%.browserfleet.session.v1.IdleActivityB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8e\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x12\n\x0eSTATE_STARTING\x10\x02\x12\x11\n\rSTATE_RUNNING\x10\x03\x12\x11\n\rSTATE_CLOSING\x10\x04\x12\x10\n\x0cSTATE_CLOSED\x10\x05\x12\x10\n\x0cSTATE_FAILED\x10\x06*\xf7\x02\n\x0b\x43loseReason\x12\x1c\n\x18\x43LOSE_REASON_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43LOSE_REASON_USER_REQUESTED\x10\x01\x12\x1a\n\x16\x43LOSE_REASON_TIMED_OUT\x10\x02\x12\x15\n\x11\x43LOSE_REASON_IDLE\x10\x03\x12 \n\x1c\x43LOSE_REASON_QUEUE_TIMED_OUT\x10\x04\x12\x1d\n\x19\x43LOSE_REASON_START_FAILED\x10\x05\x12 \n\x1c\x43LOSE_REASON_BROWSER_CRASHED\x10\x06\x12\x1a\n\x16\x43LOSE_REASON_NODE_LOST\x10\x07\x12\x1d\n\x19\x43LOSE_REASON_NODE_DRAINED\x10\x08\x12\x1c\n\x18\x43LOSE_REASON_CLIENT_GONE\x10\t\x12\x1e\n\x1a\x43LOSE_REASON_OUT_OF_MEMORY\x10\n\x12\x1a\n\x16\x43LOSE_REASON_DISK_FULL\x10\x0b*V\n\nHolderKind\x12\x1b\n\x17HOLDER_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10HOLDER_KIND_TASK\x10\x01\x12\x15\n\x11HOLDER_KIND_AGENT\x10\x02*d\n\x0cIdleActivity\x12\x1d\n\x19IDLE_ACTIVITY_UNSPECIFIED\x10\x00\x12\x1c\n\x18IDLE_ACTIVITY_CONNECTION\x10\x01\x12\x17\n\x13IDLE_ACTIVITY_INPUT\x10\x02*z\n\x0bQueueReason\x12\x1c\n\x18QUEUE_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17QUEUE_REASON_FLEET_FULL\x10\x01\x12\x18\n\x14QUEUE_REASON_NO_NODE\x10\x02\x12\x16\n\x12QUEUE_REASON_QUOTA\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'browserfleet.session.v1.session_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_OCCUPANCY'].fields_by_name['holder_kind']._loaded_options = None
+  _globals['_OCCUPANCY'].fields_by_name['holder_kind']._serialized_options = b'\342A\001\003'
+  _globals['_OCCUPANCY'].fields_by_name['holder_id']._loaded_options = None
+  _globals['_OCCUPANCY'].fields_by_name['holder_id']._serialized_options = b'\342A\001\003'
+  _globals['_OCCUPANCY'].fields_by_name['generation']._loaded_options = None
+  _globals['_OCCUPANCY'].fields_by_name['generation']._serialized_options = b'\342A\001\003'
+  _globals['_OCCUPANCY'].fields_by_name['occupy_time']._loaded_options = None
+  _globals['_OCCUPANCY'].fields_by_name['occupy_time']._serialized_options = b'\342A\001\003'
+  _globals['_OCCUPANCY'].fields_by_name['expire_time']._loaded_options = None
+  _globals['_OCCUPANCY'].fields_by_name['expire_time']._serialized_options = b'\342A\001\003'
+  _globals['_CONTROLLEASE'].fields_by_name['holder']._loaded_options = None
+  _globals['_CONTROLLEASE'].fields_by_name['holder']._serialized_options = b'\342A\001\003'
+  _globals['_CONTROLLEASE'].fields_by_name['generation']._loaded_options = None
+  _globals['_CONTROLLEASE'].fields_by_name['generation']._serialized_options = b'\342A\001\003'
+  _globals['_CONTROLLEASE'].fields_by_name['take_time']._loaded_options = None
+  _globals['_CONTROLLEASE'].fields_by_name['take_time']._serialized_options = b'\342A\001\003'
+  _globals['_CONTROLLEASE'].fields_by_name['expire_time']._loaded_options = None
+  _globals['_CONTROLLEASE'].fields_by_name['expire_time']._serialized_options = b'\342A\001\003'
+  _globals['_QUEUEPLACE'].fields_by_name['position']._loaded_options = None
+  _globals['_QUEUEPLACE'].fields_by_name['position']._serialized_options = b'\342A\001\003'
+  _globals['_QUEUEPLACE'].fields_by_name['reason']._loaded_options = None
+  _globals['_QUEUEPLACE'].fields_by_name['reason']._serialized_options = b'\342A\001\003'
+  _globals['_QUEUEPLACE'].fields_by_name['message']._loaded_options = None
+  _globals['_QUEUEPLACE'].fields_by_name['message']._serialized_options = b'\342A\001\003'
+  _globals['_QUEUEPLACE'].fields_by_name['expire_time']._loaded_options = None
+  _globals['_QUEUEPLACE'].fields_by_name['expire_time']._serialized_options = b'\342A\001\003'
   _globals['_ATTACHENDPOINT'].fields_by_name['direct_url']._loaded_options = None
   _globals['_ATTACHENDPOINT'].fields_by_name['direct_url']._serialized_options = b'\200\001\001\342A\001\003'
   _globals['_ATTACHENDPOINT'].fields_by_name['edge_url']._loaded_options = None
   _globals['_ATTACHENDPOINT'].fields_by_name['edge_url']._serialized_options = b'\200\001\001\342A\001\003'
   _globals['_ATTACHENDPOINT'].fields_by_name['expire_time']._loaded_options = None
   _globals['_ATTACHENDPOINT'].fields_by_name['expire_time']._serialized_options = b'\342A\001\003'
+  _globals['_SESSION_LABELSENTRY']._loaded_options = None
+  _globals['_SESSION_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_SESSION'].fields_by_name['id']._loaded_options = None
   _globals['_SESSION'].fields_by_name['id']._serialized_options = b'\342A\002\003\010'
   _globals['_SESSION'].fields_by_name['organization_id']._loaded_options = None
@@ -79,12 +107,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSION'].fields_by_name['client_count']._serialized_options = b'\342A\001\003'
   _globals['_SESSION'].fields_by_name['warnings']._loaded_options = None
   _globals['_SESSION'].fields_by_name['warnings']._serialized_options = b'\342A\001\003'
-  _globals['_CLOSEREASON']._serialized_start=1279
-  _globals['_CLOSEREASON']._serialized_end=1654
-  _globals['_ATTACHENDPOINT']._serialized_start=203
-  _globals['_ATTACHENDPOINT']._serialized_end=330
-  _globals['_SESSION']._serialized_start=333
-  _globals['_SESSION']._serialized_end=1276
-  _globals['_SESSION_STATE']._serialized_start=1134
-  _globals['_SESSION_STATE']._serialized_end=1276
+  _globals['_SESSION'].fields_by_name['labels']._loaded_options = None
+  _globals['_SESSION'].fields_by_name['labels']._serialized_options = b'\342A\001\003'
+  _globals['_SESSION'].fields_by_name['occupied']._loaded_options = None
+  _globals['_SESSION'].fields_by_name['occupied']._serialized_options = b'\342A\001\003'
+  _globals['_SESSION'].fields_by_name['occupancy']._loaded_options = None
+  _globals['_SESSION'].fields_by_name['occupancy']._serialized_options = b'\342A\001\003'
+  _globals['_SESSION'].fields_by_name['control']._loaded_options = None
+  _globals['_SESSION'].fields_by_name['control']._serialized_options = b'\342A\001\003'
+  _globals['_SESSION'].fields_by_name['viewer_count']._loaded_options = None
+  _globals['_SESSION'].fields_by_name['viewer_count']._serialized_options = b'\342A\001\003'
+  _globals['_SESSION'].fields_by_name['queue']._loaded_options = None
+  _globals['_SESSION'].fields_by_name['queue']._serialized_options = b'\342A\001\003'
+  _globals['_SESSION'].fields_by_name['idle_timeout']._loaded_options = None
+  _globals['_SESSION'].fields_by_name['idle_timeout']._serialized_options = b'\342A\001\003'
+  _globals['_SESSION'].fields_by_name['idle_activity']._loaded_options = None
+  _globals['_SESSION'].fields_by_name['idle_activity']._serialized_options = b'\342A\001\003'
+  _globals['_CLOSEREASON']._serialized_start=2339
+  _globals['_CLOSEREASON']._serialized_end=2714
+  _globals['_HOLDERKIND']._serialized_start=2716
+  _globals['_HOLDERKIND']._serialized_end=2802
+  _globals['_IDLEACTIVITY']._serialized_start=2804
+  _globals['_IDLEACTIVITY']._serialized_end=2904
+  _globals['_QUEUEREASON']._serialized_start=2906
+  _globals['_QUEUEREASON']._serialized_end=3028
+  _globals['_OCCUPANCY']._serialized_start=204
+  _globals['_OCCUPANCY']._serialized_end=440
+  _globals['_CONTROLLEASE']._serialized_start=443
+  _globals['_CONTROLLEASE']._serialized_end=613
+  _globals['_QUEUEPLACE']._serialized_start=616
+  _globals['_QUEUEPLACE']._serialized_end=790
+  _globals['_ATTACHENDPOINT']._serialized_start=792
+  _globals['_ATTACHENDPOINT']._serialized_end=919
+  _globals['_SESSION']._serialized_start=922
+  _globals['_SESSION']._serialized_end=2336
+  _globals['_SESSION_LABELSENTRY']._serialized_start=2146
+  _globals['_SESSION_LABELSENTRY']._serialized_end=2191
+  _globals['_SESSION_STATE']._serialized_start=2194
+  _globals['_SESSION_STATE']._serialized_end=2336
 # @@protoc_insertion_point(module_scope)

@@ -81,6 +81,195 @@ CLOSE_REASON_OUT_OF_MEMORY: CloseReason.ValueType  # 10
 CLOSE_REASON_DISK_FULL: CloseReason.ValueType  # 11
 """The session used more disk than it may."""
 
+class _HolderKind:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HolderKindEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_HolderKind.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    HOLDER_KIND_UNSPECIFIED: _HolderKind.ValueType  # 0
+    """Not known."""
+    HOLDER_KIND_TASK: _HolderKind.ValueType  # 1
+    """A task: one errand with an end."""
+    HOLDER_KIND_AGENT: _HolderKind.ValueType  # 2
+    """An agent: a program that decides by itself what to do next."""
+
+class HolderKind(_HolderKind, metaclass=_HolderKindEnumTypeWrapper):
+    """HolderKind tells what kind of run occupies a session."""
+
+HOLDER_KIND_UNSPECIFIED: HolderKind.ValueType  # 0
+"""Not known."""
+HOLDER_KIND_TASK: HolderKind.ValueType  # 1
+"""A task: one errand with an end."""
+HOLDER_KIND_AGENT: HolderKind.ValueType  # 2
+"""An agent: a program that decides by itself what to do next."""
+
+class _IdleActivity:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IdleActivityEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_IdleActivity.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    IDLE_ACTIVITY_UNSPECIFIED: _IdleActivity.ValueType  # 0
+    """The default, CONNECTION."""
+    IDLE_ACTIVITY_CONNECTION: _IdleActivity.ValueType  # 1
+    """A connected client, a viewer, a holder or a person in control."""
+    IDLE_ACTIVITY_INPUT: _IdleActivity.ValueType  # 2
+    """Only what is done to the browser: commands of clients, input of people. A
+    client that is connected and says nothing does not count.
+    """
+
+class IdleActivity(_IdleActivity, metaclass=_IdleActivityEnumTypeWrapper):
+    """IdleActivity tells what keeps a session with an idle timeout awake."""
+
+IDLE_ACTIVITY_UNSPECIFIED: IdleActivity.ValueType  # 0
+"""The default, CONNECTION."""
+IDLE_ACTIVITY_CONNECTION: IdleActivity.ValueType  # 1
+"""A connected client, a viewer, a holder or a person in control."""
+IDLE_ACTIVITY_INPUT: IdleActivity.ValueType  # 2
+"""Only what is done to the browser: commands of clients, input of people. A
+client that is connected and says nothing does not count.
+"""
+
+class _QueueReason:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QueueReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_QueueReason.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    QUEUE_REASON_UNSPECIFIED: _QueueReason.ValueType  # 0
+    """Not known."""
+    QUEUE_REASON_FLEET_FULL: _QueueReason.ValueType  # 1
+    """Every slot of the nodes that have such a browser is taken."""
+    QUEUE_REASON_NO_NODE: _QueueReason.ValueType  # 2
+    """Every node that has such a browser is cordoned, draining or lost."""
+    QUEUE_REASON_QUOTA: _QueueReason.ValueType  # 3
+    """The organization has as many open sessions as its quota allows."""
+
+class QueueReason(_QueueReason, metaclass=_QueueReasonEnumTypeWrapper):
+    """QueueReason tells what a queued session waits for."""
+
+QUEUE_REASON_UNSPECIFIED: QueueReason.ValueType  # 0
+"""Not known."""
+QUEUE_REASON_FLEET_FULL: QueueReason.ValueType  # 1
+"""Every slot of the nodes that have such a browser is taken."""
+QUEUE_REASON_NO_NODE: QueueReason.ValueType  # 2
+"""Every node that has such a browser is cordoned, draining or lost."""
+QUEUE_REASON_QUOTA: QueueReason.ValueType  # 3
+"""The organization has as many open sessions as its quota allows."""
+
+@typing.final
+class Occupancy(message.Message):
+    """Occupancy is the lease under which one task or agent holds a session."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    HOLDER_KIND_FIELD_NUMBER: builtins.int
+    HOLDER_ID_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
+    OCCUPY_TIME_FIELD_NUMBER: builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    holder_kind: HolderKind.ValueType
+    """What kind of run holds the session."""
+    holder_id: builtins.str
+    """ID of the run, as its caller chose it."""
+    generation: builtins.int
+    """Which holding of the session this is, from 1; a release names it."""
+    @builtins.property
+    def occupy_time(self) -> timestamp_pb2.Timestamp:
+        """When the holder came."""
+
+    @builtins.property
+    def expire_time(self) -> timestamp_pb2.Timestamp:
+        """When the lease ends unless it is renewed; unset: with the session."""
+
+    def __init__(
+        self,
+        *,
+        holder_kind: HolderKind.ValueType = ...,
+        holder_id: builtins.str = ...,
+        generation: builtins.int = ...,
+        occupy_time: timestamp_pb2.Timestamp | None = ...,
+        expire_time: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["expire_time", b"expire_time", "occupy_time", b"occupy_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["expire_time", b"expire_time", "generation", b"generation", "holder_id", b"holder_id", "holder_kind", b"holder_kind", "occupy_time", b"occupy_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ControlLease(message.Message):
+    """ControlLease is the right of one person to type and click."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
+    TAKE_TIME_FIELD_NUMBER: builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    holder: builtins.str
+    """Who has control, as the caller named the person."""
+    generation: builtins.int
+    """Which taking of control this is, from 1; giving it back names it."""
+    @builtins.property
+    def take_time(self) -> timestamp_pb2.Timestamp:
+        """When control was taken."""
+
+    @builtins.property
+    def expire_time(self) -> timestamp_pb2.Timestamp:
+        """When control goes back by itself, unless it is taken again before."""
+
+    def __init__(
+        self,
+        *,
+        holder: builtins.str = ...,
+        generation: builtins.int = ...,
+        take_time: timestamp_pb2.Timestamp | None = ...,
+        expire_time: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["expire_time", b"expire_time", "take_time", b"take_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["expire_time", b"expire_time", "generation", b"generation", "holder", b"holder", "take_time", b"take_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class QueuePlace(message.Message):
+    """QueuePlace is where a queued session stands."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    position: builtins.int
+    """Sessions that will be served before this one, plus 1. An estimate: it moves
+    when sessions of other organizations come and go.
+    """
+    reason: QueueReason.ValueType
+    """What it waits for."""
+    message: builtins.str
+    """The same as one sentence for people."""
+    @builtins.property
+    def expire_time(self) -> timestamp_pb2.Timestamp:
+        """When it fails with QUEUE_TIMED_OUT."""
+
+    def __init__(
+        self,
+        *,
+        position: builtins.int = ...,
+        reason: QueueReason.ValueType = ...,
+        message: builtins.str = ...,
+        expire_time: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["expire_time", b"expire_time", "message", b"message", "position", b"position", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
 @typing.final
 class AttachEndpoint(message.Message):
     """AttachEndpoint is how a client reaches the browser of a running session
@@ -163,6 +352,26 @@ class Session(message.Message):
     STATE_FAILED: Session.State.ValueType  # 6
     """Ended by a fault; `close_reason` says which."""
 
+    @typing.final
+    class LabelsEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: builtins.int
     ORGANIZATION_ID_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
@@ -182,6 +391,14 @@ class Session(message.Message):
     ATTACH_FIELD_NUMBER: builtins.int
     CLIENT_COUNT_FIELD_NUMBER: builtins.int
     WARNINGS_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
+    OCCUPIED_FIELD_NUMBER: builtins.int
+    OCCUPANCY_FIELD_NUMBER: builtins.int
+    CONTROL_FIELD_NUMBER: builtins.int
+    VIEWER_COUNT_FIELD_NUMBER: builtins.int
+    QUEUE_FIELD_NUMBER: builtins.int
+    IDLE_TIMEOUT_FIELD_NUMBER: builtins.int
+    IDLE_ACTIVITY_FIELD_NUMBER: builtins.int
     id: builtins.str
     """ID of the session (`pbs_…`), made by the fleet."""
     organization_id: builtins.str
@@ -205,6 +422,12 @@ class Session(message.Message):
     """
     client_count: builtins.int
     """CDP clients that were attached at the node's last heartbeat."""
+    occupied: builtins.bool
+    """True while a task or an agent holds the session."""
+    viewer_count: builtins.int
+    """People who were watching at the node's last heartbeat."""
+    idle_activity: IdleActivity.ValueType
+    """What counts as activity."""
     @builtins.property
     def spec(self) -> browser_pb2.BrowserSpec:
         """What the session asked of its browser."""
@@ -245,6 +468,26 @@ class Session(message.Message):
     def warnings(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """What was changed about the request, in words, for example a capped timeout."""
 
+    @builtins.property
+    def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Names and values that the caller gave the session."""
+
+    @builtins.property
+    def occupancy(self) -> Occupancy:
+        """Who holds the session; unset while nobody does."""
+
+    @builtins.property
+    def control(self) -> ControlLease:
+        """Which person has control; unset while nobody has."""
+
+    @builtins.property
+    def queue(self) -> QueuePlace:
+        """Place in the queue; set while QUEUED, by Create and Get, never in lists."""
+
+    @builtins.property
+    def idle_timeout(self) -> duration_pb2.Duration:
+        """The session closes after this long without activity; unset: never."""
+
     def __init__(
         self,
         *,
@@ -267,9 +510,17 @@ class Session(message.Message):
         attach: AttachEndpoint | None = ...,
         client_count: builtins.int = ...,
         warnings: abc.Iterable[builtins.str] | None = ...,
+        labels: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        occupied: builtins.bool = ...,
+        occupancy: Occupancy | None = ...,
+        control: ControlLease | None = ...,
+        viewer_count: builtins.int = ...,
+        queue: QueuePlace | None = ...,
+        idle_timeout: duration_pb2.Duration | None = ...,
+        idle_activity: IdleActivity.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["attach", b"attach", "browser", b"browser", "create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time", "spec", b"spec", "start_time", b"start_time", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["attach", b"attach", "browser", b"browser", "control", b"control", "create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time", "idle_timeout", b"idle_timeout", "occupancy", b"occupancy", "queue", b"queue", "spec", b"spec", "start_time", b"start_time", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["attach", b"attach", "browser", b"browser", "cdp_url", b"cdp_url", "client_count", b"client_count", "close_message", b"close_message", "close_reason", b"close_reason", "create_time", b"create_time", "end_time", b"end_time", "epoch", b"epoch", "expire_time", b"expire_time", "id", b"id", "node_id", b"node_id", "open", b"open", "organization_id", b"organization_id", "spec", b"spec", "start_time", b"start_time", "state", b"state", "timeout", b"timeout", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attach", b"attach", "browser", b"browser", "cdp_url", b"cdp_url", "client_count", b"client_count", "close_message", b"close_message", "close_reason", b"close_reason", "control", b"control", "create_time", b"create_time", "end_time", b"end_time", "epoch", b"epoch", "expire_time", b"expire_time", "id", b"id", "idle_activity", b"idle_activity", "idle_timeout", b"idle_timeout", "labels", b"labels", "node_id", b"node_id", "occupancy", b"occupancy", "occupied", b"occupied", "open", b"open", "organization_id", b"organization_id", "queue", b"queue", "spec", b"spec", "start_time", b"start_time", "state", b"state", "timeout", b"timeout", "viewer_count", b"viewer_count", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

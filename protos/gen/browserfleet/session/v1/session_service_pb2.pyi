@@ -11,6 +11,7 @@ from google.protobuf import duration_pb2 as duration_pb2
 from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
+from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 import builtins as builtins
 import sys
 import typing as typing
@@ -28,15 +29,67 @@ class CreateSessionRequest(message.Message):
 
     DESCRIPTOR: descriptor.Descriptor
 
+    class _Wait:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _WaitEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[CreateSessionRequest._Wait.ValueType], builtins.type):
+        DESCRIPTOR: descriptor.EnumDescriptor
+        WAIT_UNSPECIFIED: CreateSessionRequest._Wait.ValueType  # 0
+        """The default, ATTACHABLE."""
+        WAIT_ATTACHABLE: CreateSessionRequest._Wait.ValueType  # 1
+        """When clients can attach, or shortly before the call's deadline."""
+        WAIT_NONE: CreateSessionRequest._Wait.ValueType  # 2
+        """At once, with the session QUEUED or STARTING."""
+
+    class Wait(_Wait, metaclass=_WaitEnumTypeWrapper):
+        """Wait tells when a create is answered."""
+
+    WAIT_UNSPECIFIED: CreateSessionRequest.Wait.ValueType  # 0
+    """The default, ATTACHABLE."""
+    WAIT_ATTACHABLE: CreateSessionRequest.Wait.ValueType  # 1
+    """When clients can attach, or shortly before the call's deadline."""
+    WAIT_NONE: CreateSessionRequest.Wait.ValueType  # 2
+    """At once, with the session QUEUED or STARTING."""
+
+    @typing.final
+    class LabelsEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     REQUEST_ID_FIELD_NUMBER: builtins.int
     SPEC_FIELD_NUMBER: builtins.int
     TIMEOUT_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
+    QUEUE_TIMEOUT_FIELD_NUMBER: builtins.int
+    IDLE_TIMEOUT_FIELD_NUMBER: builtins.int
+    IDLE_ACTIVITY_FIELD_NUMBER: builtins.int
+    WAIT_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """Key under which this create is idempotent for the organization: 1 to 128
     printable ASCII characters. The same key with the same request returns the
     same session; with another request it is refused. Empty: every call makes a
     session.
     """
+    idle_activity: session_pb2.IdleActivity.ValueType
+    """What counts as activity."""
+    wait: CreateSessionRequest.Wait.ValueType
+    """When to answer."""
     @builtins.property
     def spec(self) -> browser_pb2.BrowserSpec:
         """What the browser should be like."""
@@ -45,16 +98,40 @@ class CreateSessionRequest(message.Message):
     def timeout(self) -> duration_pb2.Duration:
         """Lifetime in whole minutes, 5 to 1440. Default 60 minutes."""
 
+    @builtins.property
+    def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Names and values for finding the session again: at most 16, names of 1 to 63
+        characters (letters, digits, `_`, `.`, `/`, `-`), values of at most 256
+        without control characters.
+        """
+
+    @builtins.property
+    def queue_timeout(self) -> duration_pb2.Duration:
+        """How long the session may wait for a slot, from 0 (it does not wait) to
+        1 hour. Unset: the operator's default.
+        """
+
+    @builtins.property
+    def idle_timeout(self) -> duration_pb2.Duration:
+        """Close the session after this long without activity, from 10 seconds to 1440
+        minutes. Unset: never.
+        """
+
     def __init__(
         self,
         *,
         request_id: builtins.str = ...,
         spec: browser_pb2.BrowserSpec | None = ...,
         timeout: duration_pb2.Duration | None = ...,
+        labels: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        queue_timeout: duration_pb2.Duration | None = ...,
+        idle_timeout: duration_pb2.Duration | None = ...,
+        idle_activity: session_pb2.IdleActivity.ValueType = ...,
+        wait: CreateSessionRequest.Wait.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["spec", b"spec", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["idle_timeout", b"idle_timeout", "queue_timeout", b"queue_timeout", "spec", b"spec", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["request_id", b"request_id", "spec", b"spec", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["idle_activity", b"idle_activity", "idle_timeout", b"idle_timeout", "labels", b"labels", "queue_timeout", b"queue_timeout", "request_id", b"request_id", "spec", b"spec", "timeout", b"timeout", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -84,9 +161,34 @@ class SessionFilter(message.Message):
 
     DESCRIPTOR: descriptor.Descriptor
 
+    @typing.final
+    class LabelsEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     STATES_FIELD_NUMBER: builtins.int
     EXPIRE_BEFORE_FIELD_NUMBER: builtins.int
     NODE_ID_FIELD_NUMBER: builtins.int
+    BROWSER_TYPES_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
+    CREATE_BEFORE_FIELD_NUMBER: builtins.int
+    CREATE_AFTER_FIELD_NUMBER: builtins.int
+    DUE_BEFORE_FIELD_NUMBER: builtins.int
     node_id: builtins.str
     """Sessions of one node (`nod_…`)."""
     @builtins.property
@@ -97,16 +199,43 @@ class SessionFilter(message.Message):
     def expire_before(self) -> timestamp_pb2.Timestamp:
         """Sessions whose deadline is before this instant."""
 
+    @builtins.property
+    def browser_types(self) -> containers.RepeatedScalarFieldContainer[browser_pb2.BrowserType.ValueType]:
+        """Sessions with any of these kinds of browser."""
+
+    @builtins.property
+    def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Sessions that have all of these labels with these values."""
+
+    @builtins.property
+    def create_before(self) -> timestamp_pb2.Timestamp:
+        """Sessions that were asked for before this instant."""
+
+    @builtins.property
+    def create_after(self) -> timestamp_pb2.Timestamp:
+        """Sessions that were asked for at this instant or later."""
+
+    @builtins.property
+    def due_before(self) -> timestamp_pb2.Timestamp:
+        """Sessions for which something fell due before this instant: a deadline, a
+        timeout, a lease. For whoever calls ReapSession.
+        """
+
     def __init__(
         self,
         *,
         states: abc.Iterable[session_pb2.Session.State.ValueType] | None = ...,
         expire_before: timestamp_pb2.Timestamp | None = ...,
         node_id: builtins.str = ...,
+        browser_types: abc.Iterable[browser_pb2.BrowserType.ValueType] | None = ...,
+        labels: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        create_before: timestamp_pb2.Timestamp | None = ...,
+        create_after: timestamp_pb2.Timestamp | None = ...,
+        due_before: timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["expire_before", b"expire_before"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["create_after", b"create_after", "create_before", b"create_before", "due_before", b"due_before", "expire_before", b"expire_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["expire_before", b"expire_before", "node_id", b"node_id", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["browser_types", b"browser_types", "create_after", b"create_after", "create_before", b"create_before", "due_before", b"due_before", "expire_before", b"expire_before", "labels", b"labels", "node_id", b"node_id", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -119,10 +248,15 @@ class ListSessionsRequest(message.Message):
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     FILTER_FIELD_NUMBER: builtins.int
+    ORDER_BY_FIELD_NUMBER: builtins.int
     page_size: builtins.int
     """Sessions at most in the answer. 0 means 50; more than 1000 means 1000."""
     page_token: builtins.str
     """`next_page_token` of the page before; belongs to the same filter."""
+    order_by: builtins.str
+    """`create_time desc` (the default), `create_time`, `expire_time` or
+    `expire_time desc`. By `expire_time` only sessions that have one are listed.
+    """
     @builtins.property
     def filter(self) -> SessionFilter:
         """Which sessions to list."""
@@ -133,10 +267,11 @@ class ListSessionsRequest(message.Message):
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
         filter: SessionFilter | None = ...,
+        order_by: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -152,7 +287,7 @@ class ListSessionsResponse(message.Message):
     """Token of the next page; empty after the last."""
     @builtins.property
     def sessions(self) -> containers.RepeatedCompositeFieldContainer[session_pb2.Session]:
-        """The sessions, newest first."""
+        """The sessions, in the order asked for."""
 
     def __init__(
         self,
@@ -163,6 +298,103 @@ class ListSessionsResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["next_page_token", b"next_page_token", "sessions", b"sessions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class WatchSessionsRequest(message.Message):
+    """WatchSessionsRequest says what to watch, and from when."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: builtins.int
+    resume_token: builtins.str
+    """Last `resume_token` of an earlier watch of the same filter: only what changed
+    since is sent. Empty: begin with the sessions as they are.
+    """
+    @builtins.property
+    def filter(self) -> SessionFilter:
+        """Which sessions to watch. `due_before` does not apply."""
+
+    def __init__(
+        self,
+        *,
+        filter: SessionFilter | None = ...,
+        resume_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["filter", b"filter", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class WatchSessionsResponse(message.Message):
+    """WatchSessionsResponse is one piece of news."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    class _Type:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TypeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[WatchSessionsResponse._Type.ValueType], builtins.type):
+        DESCRIPTOR: descriptor.EnumDescriptor
+        TYPE_UNSPECIFIED: WatchSessionsResponse._Type.ValueType  # 0
+        """Not known."""
+        TYPE_SNAPSHOT: WatchSessionsResponse._Type.ValueType  # 1
+        """A session as it was when the watch began."""
+        TYPE_CHANGED: WatchSessionsResponse._Type.ValueType  # 2
+        """A session that changed, as it is now."""
+        TYPE_LEFT: WatchSessionsResponse._Type.ValueType  # 3
+        """A session that changed and does not match the filter now. It may not have
+        matched before either.
+        """
+        TYPE_BOOKMARK: WatchSessionsResponse._Type.ValueType  # 4
+        """No session: everything up to `resume_token` was sent. Comes after the
+        snapshot and at least every 15 seconds.
+        """
+
+    class Type(_Type, metaclass=_TypeEnumTypeWrapper):
+        """Type tells what the news is."""
+
+    TYPE_UNSPECIFIED: WatchSessionsResponse.Type.ValueType  # 0
+    """Not known."""
+    TYPE_SNAPSHOT: WatchSessionsResponse.Type.ValueType  # 1
+    """A session as it was when the watch began."""
+    TYPE_CHANGED: WatchSessionsResponse.Type.ValueType  # 2
+    """A session that changed, as it is now."""
+    TYPE_LEFT: WatchSessionsResponse.Type.ValueType  # 3
+    """A session that changed and does not match the filter now. It may not have
+    matched before either.
+    """
+    TYPE_BOOKMARK: WatchSessionsResponse.Type.ValueType  # 4
+    """No session: everything up to `resume_token` was sent. Comes after the
+    snapshot and at least every 15 seconds.
+    """
+
+    TYPE_FIELD_NUMBER: builtins.int
+    SESSION_FIELD_NUMBER: builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: builtins.int
+    type: WatchSessionsResponse.Type.ValueType
+    """What the news is."""
+    resume_token: builtins.str
+    """Where a later watch can go on. Set when everything before it was sent."""
+    @builtins.property
+    def session(self) -> session_pb2.Session:
+        """The session; unset in a bookmark."""
+
+    def __init__(
+        self,
+        *,
+        type: WatchSessionsResponse.Type.ValueType = ...,
+        session: session_pb2.Session | None = ...,
+        resume_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["session", b"session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["resume_token", b"resume_token", "session", b"session", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -215,8 +447,130 @@ class CloseSessionRequest(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class OccupySessionRequest(message.Message):
+    """OccupySessionRequest says who holds the session."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    HOLDER_KIND_FIELD_NUMBER: builtins.int
+    HOLDER_ID_FIELD_NUMBER: builtins.int
+    TTL_FIELD_NUMBER: builtins.int
+    session_id: builtins.str
+    """Session to hold (`pbs_…`)."""
+    holder_kind: session_pb2.HolderKind.ValueType
+    """What kind of run holds it."""
+    holder_id: builtins.str
+    """ID of the run: 1 to 128 printable ASCII characters. The same ID again renews."""
+    @builtins.property
+    def ttl(self) -> duration_pb2.Duration:
+        """The holding ends after this long unless it is renewed, from 10 seconds to
+        1440 minutes. Unset: it ends with the session.
+        """
+
+    def __init__(
+        self,
+        *,
+        session_id: builtins.str = ...,
+        holder_kind: session_pb2.HolderKind.ValueType = ...,
+        holder_id: builtins.str = ...,
+        ttl: duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["holder_id", b"holder_id", "holder_kind", b"holder_kind", "session_id", b"session_id", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReleaseSessionRequest(message.Message):
+    """ReleaseSessionRequest names the holding to end."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
+    session_id: builtins.str
+    """Session to release (`pbs_…`)."""
+    generation: builtins.int
+    """`occupancy.generation` of the holding."""
+    def __init__(
+        self,
+        *,
+        session_id: builtins.str = ...,
+        generation: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["generation", b"generation", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TakeControlRequest(message.Message):
+    """TakeControlRequest says who wants control."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    HOLDER_FIELD_NUMBER: builtins.int
+    IDLE_TIMEOUT_FIELD_NUMBER: builtins.int
+    TAKE_OVER_FIELD_NUMBER: builtins.int
+    session_id: builtins.str
+    """Session to control (`pbs_…`)."""
+    holder: builtins.str
+    """Name of the person, 1 to 128 characters without control characters. The same
+    name again prolongs.
+    """
+    take_over: builtins.bool
+    """Take control also from somebody who has it."""
+    @builtins.property
+    def idle_timeout(self) -> duration_pb2.Duration:
+        """Control goes back by itself after this long unless it is prolonged, from 10
+        seconds to 1 hour. Default 60 seconds.
+        """
+
+    def __init__(
+        self,
+        *,
+        session_id: builtins.str = ...,
+        holder: builtins.str = ...,
+        idle_timeout: duration_pb2.Duration | None = ...,
+        take_over: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["idle_timeout", b"idle_timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["holder", b"holder", "idle_timeout", b"idle_timeout", "session_id", b"session_id", "take_over", b"take_over"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReleaseControlRequest(message.Message):
+    """ReleaseControlRequest names the control to hand back."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
+    session_id: builtins.str
+    """Session (`pbs_…`)."""
+    generation: builtins.int
+    """`control.generation` of the lease."""
+    def __init__(
+        self,
+        *,
+        session_id: builtins.str = ...,
+        generation: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["generation", b"generation", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class ReapSessionRequest(message.Message):
-    """ReapSessionRequest names the session whose deadline may have passed."""
+    """ReapSessionRequest names the session for which something may be due."""
 
     DESCRIPTOR: descriptor.Descriptor
 

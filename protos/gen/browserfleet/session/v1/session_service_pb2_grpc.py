@@ -53,6 +53,11 @@ class SessionServiceStub:
                 request_serializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.ListSessionsRequest.SerializeToString,
                 response_deserializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.ListSessionsResponse.FromString,
                 _registered_method=True)
+        self.WatchSessions = channel.unary_stream(
+                '/browserfleet.session.v1.SessionService/WatchSessions',
+                request_serializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.WatchSessionsRequest.SerializeToString,
+                response_deserializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.WatchSessionsResponse.FromString,
+                _registered_method=True)
         self.ExtendSession = channel.unary_unary(
                 '/browserfleet.session.v1.SessionService/ExtendSession',
                 request_serializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.ExtendSessionRequest.SerializeToString,
@@ -61,6 +66,26 @@ class SessionServiceStub:
         self.CloseSession = channel.unary_unary(
                 '/browserfleet.session.v1.SessionService/CloseSession',
                 request_serializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.CloseSessionRequest.SerializeToString,
+                response_deserializer=browserfleet_dot_session_dot_v1_dot_session__pb2.Session.FromString,
+                _registered_method=True)
+        self.OccupySession = channel.unary_unary(
+                '/browserfleet.session.v1.SessionService/OccupySession',
+                request_serializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.OccupySessionRequest.SerializeToString,
+                response_deserializer=browserfleet_dot_session_dot_v1_dot_session__pb2.Session.FromString,
+                _registered_method=True)
+        self.ReleaseSession = channel.unary_unary(
+                '/browserfleet.session.v1.SessionService/ReleaseSession',
+                request_serializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.ReleaseSessionRequest.SerializeToString,
+                response_deserializer=browserfleet_dot_session_dot_v1_dot_session__pb2.Session.FromString,
+                _registered_method=True)
+        self.TakeControl = channel.unary_unary(
+                '/browserfleet.session.v1.SessionService/TakeControl',
+                request_serializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.TakeControlRequest.SerializeToString,
+                response_deserializer=browserfleet_dot_session_dot_v1_dot_session__pb2.Session.FromString,
+                _registered_method=True)
+        self.ReleaseControl = channel.unary_unary(
+                '/browserfleet.session.v1.SessionService/ReleaseControl',
+                request_serializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.ReleaseControlRequest.SerializeToString,
                 response_deserializer=browserfleet_dot_session_dot_v1_dot_session__pb2.Session.FromString,
                 _registered_method=True)
         self.ReapSession = channel.unary_unary(
@@ -78,10 +103,12 @@ class SessionServiceServicer:
 
     def CreateSession(self, request, context):
         """CreateSession answers when the session is attachable, or with the session's
-        failure. Errors: INVALID_ARGUMENT (INVALID_REQUEST), ALREADY_EXISTS
-        (REQUEST_ID_REUSED), FAILED_PRECONDITION (NO_CAPABLE_NODE),
-        RESOURCE_EXHAUSTED (NO_CAPACITY), UNAVAILABLE (BROWSER_START_FAILED,
-        NODE_UNAVAILABLE).
+        failure; when the call's deadline is near it answers with the session as it
+        is then, QUEUED or STARTING, and the same call again goes on waiting. Errors:
+        INVALID_ARGUMENT (INVALID_REQUEST), ALREADY_EXISTS (REQUEST_ID_REUSED),
+        FAILED_PRECONDITION (NO_CAPABLE_NODE, SESSION_NOT_OPEN), RESOURCE_EXHAUSTED
+        (NO_CAPACITY, QUEUE_FULL, QUOTA_EXCEEDED, QUEUE_TIMED_OUT), UNAVAILABLE
+        (BROWSER_START_FAILED, NODE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,9 +123,21 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSessions(self, request, context):
-        """ListSessions lists the organization's sessions, newest first. A key with the
-        service scope sees every organization. Errors: INVALID_ARGUMENT
-        (INVALID_PAGE_TOKEN).
+        """ListSessions lists the organization's sessions, newest first unless asked
+        otherwise. A key with the service scope sees every organization. Errors:
+        INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchSessions(self, request, context):
+        """WatchSessions sends the sessions that match, then every change of them,
+        until the caller leaves. A session that changes often may be sent once with
+        its latest state. Errors: OUT_OF_RANGE (RESUME_TOKEN_EXPIRED: watch again
+        without a token), INVALID_ARGUMENT (INVALID_RESUME_TOKEN),
+        RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), UNAVAILABLE (SERVICE_STOPPING: watch
+        again with the last token).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,10 +160,47 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OccupySession(self, request, context):
+        """OccupySession lets a task or an agent hold a running session, or renews its
+        lease when it holds it already. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+        FAILED_PRECONDITION (SESSION_NOT_OPEN, SESSION_OCCUPIED: metadata
+        `holder_kind` and `holder_id` say who has it).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseSession(self, request, context):
+        """ReleaseSession ends a holding. One that has ended already, or that another
+        one followed, changes nothing. Errors: NOT_FOUND (SESSION_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TakeControl(self, request, context):
+        """TakeControl gives one person the right to type and click, or prolongs it.
+        Errors: NOT_FOUND (SESSION_NOT_FOUND), FAILED_PRECONDITION
+        (SESSION_NOT_OPEN, CONTROL_TAKEN: metadata `holder` says who has it).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseControl(self, request, context):
+        """ReleaseControl hands control back. Control that has gone already changes
+        nothing. Errors: NOT_FOUND (SESSION_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReapSession(self, request, context):
-        """ReapSession closes a session as TIMED_OUT if, and only if, its deadline has
-        passed by the database's clock, and returns it as it is then. For keys with
-        the service scope. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+        """ReapSession does what has fallen due for a session by the database's clock:
+        it closes one whose deadline, idle timeout or queue timeout has passed,
+        finishes a start or a stop that was left half-way, announces a deadline that
+        is near, ends leases that ran out. It returns the session as it is then. For
+        keys with the service scope. Errors: NOT_FOUND (SESSION_NOT_FOUND),
         PERMISSION_DENIED (SCOPE_MISSING).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -149,6 +225,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     request_deserializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.ListSessionsRequest.FromString,
                     response_serializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.ListSessionsResponse.SerializeToString,
             ),
+            'WatchSessions': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchSessions,
+                    request_deserializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.WatchSessionsRequest.FromString,
+                    response_serializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.WatchSessionsResponse.SerializeToString,
+            ),
             'ExtendSession': grpc.unary_unary_rpc_method_handler(
                     servicer.ExtendSession,
                     request_deserializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.ExtendSessionRequest.FromString,
@@ -157,6 +238,26 @@ def add_SessionServiceServicer_to_server(servicer, server):
             'CloseSession': grpc.unary_unary_rpc_method_handler(
                     servicer.CloseSession,
                     request_deserializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.CloseSessionRequest.FromString,
+                    response_serializer=browserfleet_dot_session_dot_v1_dot_session__pb2.Session.SerializeToString,
+            ),
+            'OccupySession': grpc.unary_unary_rpc_method_handler(
+                    servicer.OccupySession,
+                    request_deserializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.OccupySessionRequest.FromString,
+                    response_serializer=browserfleet_dot_session_dot_v1_dot_session__pb2.Session.SerializeToString,
+            ),
+            'ReleaseSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseSession,
+                    request_deserializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.ReleaseSessionRequest.FromString,
+                    response_serializer=browserfleet_dot_session_dot_v1_dot_session__pb2.Session.SerializeToString,
+            ),
+            'TakeControl': grpc.unary_unary_rpc_method_handler(
+                    servicer.TakeControl,
+                    request_deserializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.TakeControlRequest.FromString,
+                    response_serializer=browserfleet_dot_session_dot_v1_dot_session__pb2.Session.SerializeToString,
+            ),
+            'ReleaseControl': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseControl,
+                    request_deserializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.ReleaseControlRequest.FromString,
                     response_serializer=browserfleet_dot_session_dot_v1_dot_session__pb2.Session.SerializeToString,
             ),
             'ReapSession': grpc.unary_unary_rpc_method_handler(
@@ -260,6 +361,33 @@ class SessionService:
             _registered_method=True)
 
     @staticmethod
+    def WatchSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/browserfleet.session.v1.SessionService/WatchSessions',
+            browserfleet_dot_session_dot_v1_dot_session__service__pb2.WatchSessionsRequest.SerializeToString,
+            browserfleet_dot_session_dot_v1_dot_session__service__pb2.WatchSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ExtendSession(request,
             target,
             options=(),
@@ -302,6 +430,114 @@ class SessionService:
             target,
             '/browserfleet.session.v1.SessionService/CloseSession',
             browserfleet_dot_session_dot_v1_dot_session__service__pb2.CloseSessionRequest.SerializeToString,
+            browserfleet_dot_session_dot_v1_dot_session__pb2.Session.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OccupySession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/browserfleet.session.v1.SessionService/OccupySession',
+            browserfleet_dot_session_dot_v1_dot_session__service__pb2.OccupySessionRequest.SerializeToString,
+            browserfleet_dot_session_dot_v1_dot_session__pb2.Session.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/browserfleet.session.v1.SessionService/ReleaseSession',
+            browserfleet_dot_session_dot_v1_dot_session__service__pb2.ReleaseSessionRequest.SerializeToString,
+            browserfleet_dot_session_dot_v1_dot_session__pb2.Session.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TakeControl(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/browserfleet.session.v1.SessionService/TakeControl',
+            browserfleet_dot_session_dot_v1_dot_session__service__pb2.TakeControlRequest.SerializeToString,
+            browserfleet_dot_session_dot_v1_dot_session__pb2.Session.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseControl(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/browserfleet.session.v1.SessionService/ReleaseControl',
+            browserfleet_dot_session_dot_v1_dot_session__service__pb2.ReleaseControlRequest.SerializeToString,
             browserfleet_dot_session_dot_v1_dot_session__pb2.Session.FromString,
             options,
             channel_credentials,

@@ -39,19 +39,29 @@ class SessionServiceStub:
     def __new__(cls, channel: _aio.Channel) -> SessionServiceAsyncStub: ...
     CreateSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.CreateSessionRequest, _session_pb2.Session]
     """CreateSession answers when the session is attachable, or with the session's
-    failure. Errors: INVALID_ARGUMENT (INVALID_REQUEST), ALREADY_EXISTS
-    (REQUEST_ID_REUSED), FAILED_PRECONDITION (NO_CAPABLE_NODE),
-    RESOURCE_EXHAUSTED (NO_CAPACITY), UNAVAILABLE (BROWSER_START_FAILED,
-    NODE_UNAVAILABLE).
+    failure; when the call's deadline is near it answers with the session as it
+    is then, QUEUED or STARTING, and the same call again goes on waiting. Errors:
+    INVALID_ARGUMENT (INVALID_REQUEST), ALREADY_EXISTS (REQUEST_ID_REUSED),
+    FAILED_PRECONDITION (NO_CAPABLE_NODE, SESSION_NOT_OPEN), RESOURCE_EXHAUSTED
+    (NO_CAPACITY, QUEUE_FULL, QUOTA_EXCEEDED, QUEUE_TIMED_OUT), UNAVAILABLE
+    (BROWSER_START_FAILED, NODE_UNAVAILABLE).
     """
     GetSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.GetSessionRequest, _session_pb2.Session]
     """GetSession returns a session, open or ended. Errors: NOT_FOUND
     (SESSION_NOT_FOUND).
     """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ListSessionsRequest, _session_service_pb2.ListSessionsResponse]
-    """ListSessions lists the organization's sessions, newest first. A key with the
-    service scope sees every organization. Errors: INVALID_ARGUMENT
-    (INVALID_PAGE_TOKEN).
+    """ListSessions lists the organization's sessions, newest first unless asked
+    otherwise. A key with the service scope sees every organization. Errors:
+    INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+    """
+    WatchSessions: _grpc.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionsRequest, _session_service_pb2.WatchSessionsResponse]
+    """WatchSessions sends the sessions that match, then every change of them,
+    until the caller leaves. A session that changes often may be sent once with
+    its latest state. Errors: OUT_OF_RANGE (RESUME_TOKEN_EXPIRED: watch again
+    without a token), INVALID_ARGUMENT (INVALID_RESUME_TOKEN),
+    RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), UNAVAILABLE (SERVICE_STOPPING: watch
+    again with the last token).
     """
     ExtendSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ExtendSessionRequest, _session_pb2.Session]
     """ExtendSession moves the deadline of a running session. Errors: NOT_FOUND
@@ -62,10 +72,31 @@ class SessionServiceStub:
     """CloseSession ends a session at once. Closing a session that has ended
     changes nothing and returns it. Errors: NOT_FOUND (SESSION_NOT_FOUND).
     """
+    OccupySession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.OccupySessionRequest, _session_pb2.Session]
+    """OccupySession lets a task or an agent hold a running session, or renews its
+    lease when it holds it already. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+    FAILED_PRECONDITION (SESSION_NOT_OPEN, SESSION_OCCUPIED: metadata
+    `holder_kind` and `holder_id` say who has it).
+    """
+    ReleaseSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ReleaseSessionRequest, _session_pb2.Session]
+    """ReleaseSession ends a holding. One that has ended already, or that another
+    one followed, changes nothing. Errors: NOT_FOUND (SESSION_NOT_FOUND).
+    """
+    TakeControl: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.TakeControlRequest, _session_pb2.Session]
+    """TakeControl gives one person the right to type and click, or prolongs it.
+    Errors: NOT_FOUND (SESSION_NOT_FOUND), FAILED_PRECONDITION
+    (SESSION_NOT_OPEN, CONTROL_TAKEN: metadata `holder` says who has it).
+    """
+    ReleaseControl: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ReleaseControlRequest, _session_pb2.Session]
+    """ReleaseControl hands control back. Control that has gone already changes
+    nothing. Errors: NOT_FOUND (SESSION_NOT_FOUND).
+    """
     ReapSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ReapSessionRequest, _session_pb2.Session]
-    """ReapSession closes a session as TIMED_OUT if, and only if, its deadline has
-    passed by the database's clock, and returns it as it is then. For keys with
-    the service scope. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+    """ReapSession does what has fallen due for a session by the database's clock:
+    it closes one whose deadline, idle timeout or queue timeout has passed,
+    finishes a start or a stop that was left half-way, announces a deadline that
+    is near, ends leases that ran out. It returns the session as it is then. For
+    keys with the service scope. Errors: NOT_FOUND (SESSION_NOT_FOUND),
     PERMISSION_DENIED (SCOPE_MISSING).
     """
 
@@ -79,19 +110,29 @@ class SessionServiceAsyncStub(SessionServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.CreateSessionRequest, _session_pb2.Session]  # type: ignore[assignment]
     """CreateSession answers when the session is attachable, or with the session's
-    failure. Errors: INVALID_ARGUMENT (INVALID_REQUEST), ALREADY_EXISTS
-    (REQUEST_ID_REUSED), FAILED_PRECONDITION (NO_CAPABLE_NODE),
-    RESOURCE_EXHAUSTED (NO_CAPACITY), UNAVAILABLE (BROWSER_START_FAILED,
-    NODE_UNAVAILABLE).
+    failure; when the call's deadline is near it answers with the session as it
+    is then, QUEUED or STARTING, and the same call again goes on waiting. Errors:
+    INVALID_ARGUMENT (INVALID_REQUEST), ALREADY_EXISTS (REQUEST_ID_REUSED),
+    FAILED_PRECONDITION (NO_CAPABLE_NODE, SESSION_NOT_OPEN), RESOURCE_EXHAUSTED
+    (NO_CAPACITY, QUEUE_FULL, QUOTA_EXCEEDED, QUEUE_TIMED_OUT), UNAVAILABLE
+    (BROWSER_START_FAILED, NODE_UNAVAILABLE).
     """
     GetSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.GetSessionRequest, _session_pb2.Session]  # type: ignore[assignment]
     """GetSession returns a session, open or ended. Errors: NOT_FOUND
     (SESSION_NOT_FOUND).
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ListSessionsRequest, _session_service_pb2.ListSessionsResponse]  # type: ignore[assignment]
-    """ListSessions lists the organization's sessions, newest first. A key with the
-    service scope sees every organization. Errors: INVALID_ARGUMENT
-    (INVALID_PAGE_TOKEN).
+    """ListSessions lists the organization's sessions, newest first unless asked
+    otherwise. A key with the service scope sees every organization. Errors:
+    INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+    """
+    WatchSessions: _aio.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionsRequest, _session_service_pb2.WatchSessionsResponse]  # type: ignore[assignment]
+    """WatchSessions sends the sessions that match, then every change of them,
+    until the caller leaves. A session that changes often may be sent once with
+    its latest state. Errors: OUT_OF_RANGE (RESUME_TOKEN_EXPIRED: watch again
+    without a token), INVALID_ARGUMENT (INVALID_RESUME_TOKEN),
+    RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), UNAVAILABLE (SERVICE_STOPPING: watch
+    again with the last token).
     """
     ExtendSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ExtendSessionRequest, _session_pb2.Session]  # type: ignore[assignment]
     """ExtendSession moves the deadline of a running session. Errors: NOT_FOUND
@@ -102,10 +143,31 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """CloseSession ends a session at once. Closing a session that has ended
     changes nothing and returns it. Errors: NOT_FOUND (SESSION_NOT_FOUND).
     """
+    OccupySession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.OccupySessionRequest, _session_pb2.Session]  # type: ignore[assignment]
+    """OccupySession lets a task or an agent hold a running session, or renews its
+    lease when it holds it already. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+    FAILED_PRECONDITION (SESSION_NOT_OPEN, SESSION_OCCUPIED: metadata
+    `holder_kind` and `holder_id` say who has it).
+    """
+    ReleaseSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ReleaseSessionRequest, _session_pb2.Session]  # type: ignore[assignment]
+    """ReleaseSession ends a holding. One that has ended already, or that another
+    one followed, changes nothing. Errors: NOT_FOUND (SESSION_NOT_FOUND).
+    """
+    TakeControl: _aio.UnaryUnaryMultiCallable[_session_service_pb2.TakeControlRequest, _session_pb2.Session]  # type: ignore[assignment]
+    """TakeControl gives one person the right to type and click, or prolongs it.
+    Errors: NOT_FOUND (SESSION_NOT_FOUND), FAILED_PRECONDITION
+    (SESSION_NOT_OPEN, CONTROL_TAKEN: metadata `holder` says who has it).
+    """
+    ReleaseControl: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ReleaseControlRequest, _session_pb2.Session]  # type: ignore[assignment]
+    """ReleaseControl hands control back. Control that has gone already changes
+    nothing. Errors: NOT_FOUND (SESSION_NOT_FOUND).
+    """
     ReapSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ReapSessionRequest, _session_pb2.Session]  # type: ignore[assignment]
-    """ReapSession closes a session as TIMED_OUT if, and only if, its deadline has
-    passed by the database's clock, and returns it as it is then. For keys with
-    the service scope. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+    """ReapSession does what has fallen due for a session by the database's clock:
+    it closes one whose deadline, idle timeout or queue timeout has passed,
+    finishes a start or a stop that was left half-way, announces a deadline that
+    is near, ends leases that ran out. It returns the session as it is then. For
+    keys with the service scope. Errors: NOT_FOUND (SESSION_NOT_FOUND),
     PERMISSION_DENIED (SCOPE_MISSING).
     """
 
@@ -122,10 +184,12 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.Session, _abc.Awaitable[_session_pb2.Session]]:
         """CreateSession answers when the session is attachable, or with the session's
-        failure. Errors: INVALID_ARGUMENT (INVALID_REQUEST), ALREADY_EXISTS
-        (REQUEST_ID_REUSED), FAILED_PRECONDITION (NO_CAPABLE_NODE),
-        RESOURCE_EXHAUSTED (NO_CAPACITY), UNAVAILABLE (BROWSER_START_FAILED,
-        NODE_UNAVAILABLE).
+        failure; when the call's deadline is near it answers with the session as it
+        is then, QUEUED or STARTING, and the same call again goes on waiting. Errors:
+        INVALID_ARGUMENT (INVALID_REQUEST), ALREADY_EXISTS (REQUEST_ID_REUSED),
+        FAILED_PRECONDITION (NO_CAPABLE_NODE, SESSION_NOT_OPEN), RESOURCE_EXHAUSTED
+        (NO_CAPACITY, QUEUE_FULL, QUOTA_EXCEEDED, QUEUE_TIMED_OUT), UNAVAILABLE
+        (BROWSER_START_FAILED, NODE_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod
@@ -144,9 +208,23 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.ListSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.ListSessionsResponse, _abc.Awaitable[_session_service_pb2.ListSessionsResponse]]:
-        """ListSessions lists the organization's sessions, newest first. A key with the
-        service scope sees every organization. Errors: INVALID_ARGUMENT
-        (INVALID_PAGE_TOKEN).
+        """ListSessions lists the organization's sessions, newest first unless asked
+        otherwise. A key with the service scope sees every organization. Errors:
+        INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+        """
+
+    @_abc_1.abstractmethod
+    def WatchSessions(
+        self,
+        request: _session_service_pb2.WatchSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_session_service_pb2.WatchSessionsResponse], _abc.AsyncIterator[_session_service_pb2.WatchSessionsResponse]]:
+        """WatchSessions sends the sessions that match, then every change of them,
+        until the caller leaves. A session that changes often may be sent once with
+        its latest state. Errors: OUT_OF_RANGE (RESUME_TOKEN_EXPIRED: watch again
+        without a token), INVALID_ARGUMENT (INVALID_RESUME_TOKEN),
+        RESOURCE_EXHAUSTED (TOO_MANY_WATCHES), UNAVAILABLE (SERVICE_STOPPING: watch
+        again with the last token).
         """
 
     @_abc_1.abstractmethod
@@ -171,14 +249,59 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def OccupySession(
+        self,
+        request: _session_service_pb2.OccupySessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.Session, _abc.Awaitable[_session_pb2.Session]]:
+        """OccupySession lets a task or an agent hold a running session, or renews its
+        lease when it holds it already. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+        FAILED_PRECONDITION (SESSION_NOT_OPEN, SESSION_OCCUPIED: metadata
+        `holder_kind` and `holder_id` say who has it).
+        """
+
+    @_abc_1.abstractmethod
+    def ReleaseSession(
+        self,
+        request: _session_service_pb2.ReleaseSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.Session, _abc.Awaitable[_session_pb2.Session]]:
+        """ReleaseSession ends a holding. One that has ended already, or that another
+        one followed, changes nothing. Errors: NOT_FOUND (SESSION_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def TakeControl(
+        self,
+        request: _session_service_pb2.TakeControlRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.Session, _abc.Awaitable[_session_pb2.Session]]:
+        """TakeControl gives one person the right to type and click, or prolongs it.
+        Errors: NOT_FOUND (SESSION_NOT_FOUND), FAILED_PRECONDITION
+        (SESSION_NOT_OPEN, CONTROL_TAKEN: metadata `holder` says who has it).
+        """
+
+    @_abc_1.abstractmethod
+    def ReleaseControl(
+        self,
+        request: _session_service_pb2.ReleaseControlRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.Session, _abc.Awaitable[_session_pb2.Session]]:
+        """ReleaseControl hands control back. Control that has gone already changes
+        nothing. Errors: NOT_FOUND (SESSION_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
     def ReapSession(
         self,
         request: _session_service_pb2.ReapSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.Session, _abc.Awaitable[_session_pb2.Session]]:
-        """ReapSession closes a session as TIMED_OUT if, and only if, its deadline has
-        passed by the database's clock, and returns it as it is then. For keys with
-        the service scope. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+        """ReapSession does what has fallen due for a session by the database's clock:
+        it closes one whose deadline, idle timeout or queue timeout has passed,
+        finishes a start or a stop that was left half-way, announces a deadline that
+        is near, ends leases that ran out. It returns the session as it is then. For
+        keys with the service scope. Errors: NOT_FOUND (SESSION_NOT_FOUND),
         PERMISSION_DENIED (SCOPE_MISSING).
         """
 
