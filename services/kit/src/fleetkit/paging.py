@@ -55,21 +55,26 @@ class PageTokens:
         size = min(page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         if not page_token:
             return PageRequest(size=size)
-        try:
-            raw = base64.urlsafe_b64decode(page_token.encode())
-        except ValueError as error:
-            raise InvalidPageToken("The page token is not one of ours.") from error
-        signature, after = raw[:16], raw[16:]
-        if not hmac.compare_digest(signature, self._sign(after, query)):
-            raise InvalidPageToken("The page token is not one of ours, or belongs to another query.")
-        return PageRequest(size=size, after=after.decode())
+        return PageRequest(size=size, after=self.verified(page_token, query=query))
 
     def token(self, page: Page[T], *, query: str) -> str:
         """Return the token of the page after `page`; empty when that was the last."""
-        if page.next_after is None:
-            return ""
-        after = page.next_after.encode()
-        return base64.urlsafe_b64encode(self._sign(after, query) + after).decode()
+        return "" if page.next_after is None else self.sign(page.next_after, query=query)
 
-    def _sign(self, after: bytes, query: str) -> bytes:
-        return hmac.digest(self._secret, query.encode() + b"\0" + after, "sha256")[:16]
+    def sign(self, text: str, *, query: str) -> str:
+        """Return `text` as an opaque token that is good for this query only."""
+        return base64.urlsafe_b64encode(self._signature(text.encode(), query) + text.encode()).decode()
+
+    def verified(self, token: str, *, query: str) -> str:
+        """Return the text that `sign` made this token of. Raises InvalidPageToken."""
+        try:
+            raw = base64.urlsafe_b64decode(token.encode())
+        except ValueError as error:
+            raise InvalidPageToken("The page token is not one of ours.") from error
+        signature, text = raw[:16], raw[16:]
+        if not hmac.compare_digest(signature, self._signature(text, query)):
+            raise InvalidPageToken("The page token is not one of ours, or belongs to another query.")
+        return text.decode()
+
+    def _signature(self, text: bytes, query: str) -> bytes:
+        return hmac.digest(self._secret, query.encode() + b"\0" + text, "sha256")[:16]

@@ -11,7 +11,7 @@ from fleetkit.postgres import dsn_from_env
 from fleetkit.settings import SettingsError
 from session_api import bootstrap
 from session_api.domain.caller import Scope
-from session_api.domain.session import OrganizationId
+from session_api.domain.identifiers import OrganizationId
 from session_api.settings import Settings
 
 
@@ -23,6 +23,7 @@ def main() -> int:
     key = commands.add_parser("create-key", help="make an API key and print it, once")
     key.add_argument("--organization", required=True, help="its organization (o_…), made where there is none")
     key.add_argument("--scope", required=True, choices=[scope.lower() for scope in Scope])
+    key.add_argument("--name", default="", help="its name for people")
     key.add_argument("--max-timeout", type=int, help="cap on the organization's session lifetimes, in seconds")
     arguments = parser.parse_args()
     if arguments.command in {None, "serve"}:
@@ -44,6 +45,7 @@ def main() -> int:
                 dsn,
                 organization_id=OrganizationId(arguments.organization),
                 scope=Scope(arguments.scope.upper()),
+                display_name=arguments.name,
                 max_timeout=timedelta(seconds=cap) if cap else None,
             )
         )

@@ -13,9 +13,12 @@ from browserfleet.session.v1 import session_pb2
 from fleetkit import errors
 from fleetkit.rpc.client import bearer, channel, typed_errors
 from fleetkit.rpc.times import duration
+from fleetkit.rpc.tls import TlsIdentity
 from fleetkit.tokens import TokenSigner
+from session_api.domain.browser import BrowserFacts
+from session_api.domain.close_reason import CloseReason
 from session_api.domain.errors import BrowserStartFailed, NodeUnavailable
-from session_api.domain.session import Allocation, BrowserFacts, CloseReason, Session
+from session_api.domain.session import Allocation, Session
 
 _START_TIMEOUT_SECONDS = 40.0
 _STOP_TIMEOUT_SECONDS = 15.0
@@ -29,8 +32,9 @@ _RETRY_AFTER = timedelta(seconds=2)
 class GrpcNodeGateway:
     """See NodeGateway. Used within `async with`, which closes the channels."""
 
-    def __init__(self, signer: TokenSigner) -> None:
+    def __init__(self, signer: TokenSigner, *, tls: TlsIdentity | None = None) -> None:
         self._signer = signer
+        self._tls = tls
         self._channels = contextlib.AsyncExitStack()
         self._stubs: dict[str, browser_service_pb2_grpc.BrowserServiceAsyncStub] = {}
 
@@ -85,7 +89,9 @@ class GrpcNodeGateway:
         allocation = _allocation(session)
         stub = self._stubs.get(allocation.node_address)
         if stub is None:
-            opened = await self._channels.enter_async_context(channel(allocation.node_address, retries=False))
+            opened = await self._channels.enter_async_context(
+                channel(allocation.node_address, retries=False, tls=self._tls)
+            )
             stub = self._stubs.setdefault(allocation.node_address, browser_service_pb2_grpc.BrowserServiceStub(opened))
         token = self._signer.sign(audience=f"node:{allocation.node_id}", subject="session-api", ttl=_CALL_TOKEN_TTL)
         return stub, bearer(token)

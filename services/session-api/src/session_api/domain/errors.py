@@ -71,3 +71,96 @@ class ArtifactStoreUnavailable(errors.Unavailable):
     """artifact-store does not answer."""
 
     reason = "ARTIFACT_STORE_UNAVAILABLE"
+
+
+class QuotaExceeded(errors.ResourceExhausted):
+    """A quota of the organization is used up."""
+
+    reason = "QUOTA_EXCEEDED"
+
+
+class QueueFull(errors.ResourceExhausted):
+    """The queue holds as many sessions as it may."""
+
+    reason = "QUEUE_FULL"
+
+
+class QueueTimedOut(errors.ResourceExhausted):
+    """No slot came free before the queue timeout."""
+
+    reason = "QUEUE_TIMED_OUT"
+
+
+class SessionOccupied(errors.FailedPrecondition):
+    """Another task or agent holds the session."""
+
+    reason = "SESSION_OCCUPIED"
+
+
+class ControlTaken(errors.FailedPrecondition):
+    """Another person has control of the session."""
+
+    reason = "CONTROL_TAKEN"
+
+
+class NodeNotFound(errors.NotFound):
+    """No such node."""
+
+    reason = "NODE_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such node.")
+
+
+class OrganizationNotFound(errors.NotFound):
+    """No such organization, or not the caller's."""
+
+    reason = "ORGANIZATION_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such organization.")
+
+
+class OrganizationExists(errors.AlreadyExists):
+    """The organization exists, with other settings."""
+
+    reason = "ORGANIZATION_EXISTS"
+
+
+class ApiKeyNotFound(errors.NotFound):
+    """No such key in the caller's organization."""
+
+    reason = "API_KEY_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such API key.")
+
+
+class ApiKeyRevoked(errors.FailedPrecondition):
+    """The key has ended."""
+
+    reason = "API_KEY_REVOKED"
+
+
+class InvalidResumeToken(errors.InvalidArgument):
+    """The token is not ours, or belongs to another watch."""
+
+    reason = "INVALID_RESUME_TOKEN"
+
+
+class ResumeTokenExpired(errors.OutOfRange):
+    """The token is too old to go on from."""
+
+    reason = "RESUME_TOKEN_EXPIRED"
+
+
+class TooManyWatches(errors.ResourceExhausted):
+    """The organization watches as often as it may."""
+
+    reason = "TOO_MANY_WATCHES"
+
+
+class ServiceStopping(errors.Unavailable):
+    """This replica stops; another one serves."""
+
+    reason = "SERVICE_STOPPING"

@@ -1,18 +1,31 @@
 """A browser-node as the fleet knows it, and the report that it sends."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Self
 
-from session_api.domain.session import BrowserType, CloseReason, NodeId, SessionId
+from session_api.domain.browser import BrowserType
+from session_api.domain.close_reason import CloseReason
+from session_api.domain.identifiers import NodeId, SessionId
+from session_api.domain.session import Allocation
 
 
 class NodeState(StrEnum):
-    """Whether a node takes sessions."""
+    """Whether a node takes sessions, and why not."""
 
     ACTIVE = "ACTIVE"
+    CORDONED = "CORDONED"
     DRAINING = "DRAINING"
     LOST = "LOST"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pressure:
+    """How busy a node's machine is: shares of its processor time and memory, from 0 to 1."""
+
+    cpu: float
+    memory: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,31 +42,71 @@ class NewNode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A registered node."""
+    """A registered node. An operator's verb returns the next value."""
 
     id: NodeId
     name: str
     registration_id: str
-    state: NodeState
     address: str
     attach_url: str
     slots: int
     slots_used: int
     browsers: dict[BrowserType, str]
+    register_time: datetime
     heartbeat_time: datetime
+    is_lost: bool = False
+    # Set by an operator, and kept over registrations.
+    is_cordoned: bool = False
+    # When a drain closes what is left; None: no drain.
+    drain_time: datetime | None = None
+    # Said by the node itself.
+    is_stopping: bool = False
+    pressure: Pressure | None = None
+
+    @property
+    def state(self) -> NodeState:
+        if self.is_lost:
+            return NodeState.LOST
+        if self.is_stopping or self.drain_time is not None:
+            return NodeState.DRAINING
+        return NodeState.CORDONED if self.is_cordoned else NodeState.ACTIVE
 
     @property
     def slots_free(self) -> int:
         return self.slots - self.slots_used
 
+    def cordoned(self) -> Self:
+        """Return the node as it takes no new sessions until it is uncordoned."""
+        return replace(self, is_cordoned=True)
+
+    def uncordoned(self) -> Self:
+        """Return the node as it takes sessions again; a drain ends."""
+        return replace(self, is_cordoned=False, drain_time=None)
+
+    def draining(self, *, by: datetime) -> Self:
+        """Return the node as it takes no new sessions and is to be empty by an instant."""
+        return replace(self, is_cordoned=True, drain_time=by)
+
+    @property
+    def allocation(self) -> Allocation:
+        """What a session on this node remembers of it."""
+        return Allocation(
+            node_id=self.id,
+            registration_id=self.registration_id,
+            node_address=self.address,
+            attach_url=self.attach_url,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningBrowser:
-    """A browser that a node says it runs."""
+    """A browser that a node says it runs. `input_idle` None: the node does not know."""
 
     session_id: SessionId
     epoch: int
-    client_count: int
+    client_count: int = 0
+    viewer_count: int = 0
+    input_idle: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +128,7 @@ class NodeReport:
     running: list[RunningBrowser]
     ended: list[EndedBrowser]
     draining: bool
+    pressure: Pressure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from fleetkit.errors import FleetError, Unauthenticated
 from fleetkit.telemetry import log_context
-from session_api.domain.session import SessionId
+from session_api.domain.identifiers import SessionId
 from session_api.edge.door import AttachDoor
 from session_api.edge.problems import http_status, problem_body
 from session_api.edge.splice import attach_protocol

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from fleetkit.errors import PermissionDenied, Unauthenticated
 from session_api.domain.caller import Scope
-from session_api.domain.session import Session, SessionId
+from session_api.domain.identifiers import SessionId
+from session_api.domain.session import Session
 from session_api.usecases.access import Access
 from session_api.usecases.attaching import AttachEndpoint, Attaching
 

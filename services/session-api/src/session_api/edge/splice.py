@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from fleetkit.errors import FleetError, Internal, InvalidArgument, Unavailable
 from fleetkit.telemetry import inject_headers, log_context
 from session_api.domain.errors import NodeUnavailable, SessionNotFound
-from session_api.domain.session import SessionId
+from session_api.domain.identifiers import SessionId
 from session_api.edge.door import Admission, AttachDoor
 from session_api.edge.problems import http_status, problem_body
 

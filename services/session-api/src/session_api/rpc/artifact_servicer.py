@@ -18,7 +18,7 @@ from fleetkit.rpc.context import Context
 from fleetkit.tokens import TokenSigner
 from session_api.domain.caller import Caller
 from session_api.domain.errors import ArtifactStoreUnavailable
-from session_api.domain.session import SessionId
+from session_api.domain.identifiers import SessionId
 from session_api.usecases.sessions import Sessions
 
 _TIMEOUT_SECONDS = 10.0

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from fleetkit.clock import Clock
 from fleetkit.tokens import TokenInvalid, TokenSigner, TokenVerifier
 from session_api.domain.caller import Caller
-from session_api.domain.session import OrganizationId, Session, SessionId, SessionState
+from session_api.domain.identifiers import OrganizationId, SessionId
+from session_api.domain.session import Session, SessionState
 from session_api.usecases.ports import Database
 
 _AUDIENCE = "attach"
@@ -61,7 +62,7 @@ class Attaching:
 
     async def by_key(self, caller: Caller, session_id: SessionId) -> Session:
         """Return a running session of the caller. Raises SessionNotFound, SessionNotOpen."""
-        async with self._database.transaction() as tx:
+        async with self._database.single() as tx:
             session = await tx.sessions.get(session_id, organization_id=caller.visible_organization)
         session.require_running()
         return session
@@ -71,7 +72,7 @@ class Attaching:
         claims = self._verifier.verify(token, audience=_AUDIENCE)
         if claims.subject != session_id:
             raise TokenInvalid("The token is wrong, has expired, or was made for something else.")
-        async with self._database.transaction() as tx:
+        async with self._database.single() as tx:
             session = await tx.sessions.get(
                 session_id, organization_id=OrganizationId(claims.extra.get("organization", ""))
             )

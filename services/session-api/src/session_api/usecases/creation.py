@@ -1,37 +1,33 @@
-"""How a session comes up: a place for it, then its browser."""
+"""How a session comes up: a place for it, or a place in the queue, then its browser."""
 
 import hashlib
+import json
 import logging
-from collections.abc import Set
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from fleetkit.errors import FleetError
 from fleetkit.ids import IdSource
+from session_api.domain.browser import BrowserFacts, BrowserSpec
 from session_api.domain.caller import Caller
+from session_api.domain.close_reason import CloseReason
 from session_api.domain.errors import (
     BrowserStartFailed,
     NoCapableNode,
     NoCapacity,
     NodeUnavailable,
+    QueueFull,
+    QuotaExceeded,
     RequestIdReused,
     SessionNotOpen,
 )
-from session_api.domain.placement import candidates
-from session_api.domain.session import (
-    DEFAULT_TIMEOUT,
-    MAX_TIMEOUT,
-    Allocation,
-    BrowserFacts,
-    BrowserSpec,
-    CloseReason,
-    NodeId,
-    Session,
-    SessionId,
-    SessionState,
-)
+from session_api.domain.identifiers import NodeId, SessionId
+from session_api.domain.organization import check_quota, may_open
+from session_api.domain.session import DEFAULT_TIMEOUT, IdlePolicy, Session, SessionState
 from session_api.usecases.ending import Ending
-from session_api.usecases.ports import Database, NodeGateway, SessionExists, Transaction, Wakeups
+from session_api.usecases.ports import Bells, Database, NodeGateway, SessionExists, Transaction
+from session_api.usecases.slots import Slots
 
 log = logging.getLogger(__name__)
 
@@ -46,44 +42,60 @@ class NewSession:
 
     spec: BrowserSpec
     timeout: timedelta | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    idle: IdlePolicy | None = None
+    queue_timeout: timedelta | None = None
     request_id: str = ""
 
     @property
     def digest(self) -> str:
         """Tells two requests under one idempotency key apart."""
-        text = f"{self.spec.browser_type}|{self.timeout}"
-        return hashlib.sha256(text.encode()).hexdigest()
+        parts = (self.spec.browser_type, self.timeout, sorted(self.labels.items()), self.idle, self.queue_timeout)
+        return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePolicy:
+    """How long a session waits for a slot unless it says so itself, and how many may wait."""
+
+    timeout: timedelta = timedelta(minutes=5)
+    limit: int = 10_000
 
 
 class Creation:
     """Allocates sessions and starts their browsers."""
 
     def __init__(
-        self, *, database: Database, nodes: NodeGateway, ids: IdSource, relay: Wakeups, ending: Ending
+        self,
+        *,
+        database: Database,
+        nodes: NodeGateway,
+        ids: IdSource,
+        bells: Bells,
+        ending: Ending,
+        slots: Slots,
+        queue: QueuePolicy,
     ) -> None:
         self._database = database
         self._nodes = nodes
         self._ids = ids
-        self._relay = relay
+        self._bells = bells
         self._ending = ending
+        self._slots = slots
+        self._queue = queue
 
     async def allocate(self, caller: Caller, request: NewSession) -> Session:
-        """Return a new session with its slot, or the one that the request's idempotency key made before.
+        """Return a new session, STARTING with its slot or QUEUED, or the one that the request's key made before.
 
-        Raises RequestIdReused, NoCapableNode, NoCapacity.
+        Raises RequestIdReused, NoCapableNode, QuotaExceeded, and without a wish to wait NoCapacity or QueueFull.
         """
         try:
-            async with self._database.transaction() as tx:
-                return await self._found(tx, caller, request) or await self._place(tx, caller, request)
+            return await self._allocate(caller, request)
         except SessionExists:
-            # Another call with the same idempotency key was faster.
-            async with self._database.transaction() as tx:
-                found = await self._found(tx, caller, request)
-                if found is None:
-                    raise
-                return found
+            # Another call with the same idempotency key was faster, and is found now.
+            return await self._allocate(caller, request)
         finally:
-            self._relay.set()
+            self._bells.relay.set()
 
     async def start(self, session: Session, tried: Set[NodeId] = frozenset()) -> Session:
         """Start the browser of an allocated session and return the session RUNNING.
@@ -108,51 +120,87 @@ class Creation:
             raise BrowserStartFailed(f"The browser did not start: {error.message}", session_id=session.id) from error
         return await self._started(session, browser)
 
-    async def _found(self, tx: Transaction, caller: Caller, request: NewSession) -> Session | None:
-        if not request.request_id:
-            return None
-        session = await tx.sessions.by_request(caller.organization_id, request.request_id)
-        if session is not None and session.request_digest != request.digest:
-            raise RequestIdReused("This request_id was used for another request.", session_id=session.id)
+    async def _allocate(self, caller: Caller, request: NewSession) -> Session:
+        async with self._database.transaction() as tx:
+            intake = await tx.sessions.intake(caller.organization_id, request.request_id, request.spec.browser_type)
+            if intake.existing is not None:
+                return _same_request(intake.existing, request)
+            new = self._new(caller, request, now=intake.now)
+            may_have_slot = await self._within_quota(tx, caller, now=intake.now)
+            allocation = None
+            if may_have_slot and not intake.has_queue:
+                allocation = await self._slots.take(tx, request.spec)
+            else:
+                await self._slots.require_capable(tx, request.spec)
+            if allocation is not None:
+                session, what = new.placed(allocation, now=intake.now), "created"
+            else:
+                wait = self._queue.timeout if request.queue_timeout is None else request.queue_timeout
+                await self._check_queue(tx, caller, wait, may_have_slot=may_have_slot)
+                session, what = new.queued(until=intake.now + wait), "queued"
+            await tx.sessions.add(session)
+            await tx.outbox.announce(session, what=what, now=intake.now)
+        if what == "queued":
+            # A slot may have come free between looking for one and standing in the queue.
+            self._bells.queue.set()
         return session
 
-    async def _place(self, tx: Transaction, caller: Caller, request: NewSession) -> Session:
-        allocation = await _take_slot(tx, request.spec)
-        now = await tx.now()
-        limit = min(caller.max_timeout or MAX_TIMEOUT, MAX_TIMEOUT)
+    def _new(self, caller: Caller, request: NewSession, *, now: datetime) -> Session:
+        limit = caller.limits.lifetime
         asked = request.timeout or DEFAULT_TIMEOUT
         capped = f"The timeout of {_minutes(asked)} was capped to this organization's limit of {_minutes(limit)}."
-        session = Session(
+        return Session(
             id=SessionId(self._ids.new("pbs")),
             organization_id=caller.organization_id,
-            state=SessionState.STARTING,
             spec=request.spec,
             timeout=min(asked, limit),
             lifetime_limit=limit,
+            labels=request.labels,
+            idle=request.idle,
             create_time=now,
             state_time=now,
             warnings=(capped,) if asked > limit and request.timeout is not None else (),
             request_id=request.request_id,
             request_digest=request.digest,
-            sequence=1,
-        ).allocated(allocation)
-        await tx.sessions.add(session)
-        await tx.outbox.announce(session, what="created", now=now)
-        return session
+        )
+
+    async def _within_quota(self, tx: Transaction, caller: Caller, *, now: datetime) -> bool:
+        """Whether the organization may have one more open session now. Raises QuotaExceeded for what waiting is no
+        help against.
+        """
+        if not caller.limits.count_something:
+            return True
+        used = await tx.organizations.lock_consumption(caller.organization_id, now=now)
+        check_quota(caller.limits, used, now=now)
+        return may_open(caller.limits, used.open_sessions)
+
+    async def _check_queue(self, tx: Transaction, caller: Caller, wait: timedelta, *, may_have_slot: bool) -> None:
+        if wait <= timedelta(0):
+            if may_have_slot:
+                raise NoCapacity("Every slot of the fleet is taken.", retry_after=_RETRY_WHEN_FULL)
+            limit = str(caller.limits.max_open_sessions)
+            raise QuotaExceeded(
+                f"The organization may have {limit} sessions open.",
+                retry_after=_RETRY_WHEN_FULL,
+                quota="open_sessions",
+                limit=limit,
+                used=limit,
+            )
+        if await tx.queue.size() >= self._queue.limit:
+            raise QueueFull(f"{self._queue.limit} sessions wait already.", retry_after=_RETRY_WHEN_FULL)
 
     async def _started(self, session: Session, browser: BrowserFacts) -> Session:
         async with self._database.transaction() as tx:
-            current = await tx.sessions.lock(session.id)
+            current, now = await tx.sessions.lock(session.id)
             if current.state is SessionState.RUNNING and current.epoch == session.epoch:
                 # A retried create was faster.
                 return current
             if current.state is SessionState.STARTING and current.epoch == session.epoch:
-                now = await tx.now()
                 running = current.started(now=now, browser=browser)
                 await tx.sessions.save(running)
                 await tx.outbox.announce(running, what="started", now=now)
-                await tx.outbox.schedule_deadline(running)
-                self._relay.set()
+                await tx.outbox.schedule(running)
+                self._bells.relay.set()
                 return running
         # Closed while it was starting: the close may have come to the node before the browser did.
         await self._ending.stop_browser(session, current.close_reason or CloseReason.USER_REQUESTED)
@@ -172,22 +220,24 @@ class Creation:
         if session.allocation is None or len(tried) >= _MOST_NODES_TRIED:
             return None
         async with self._database.transaction() as tx:
-            current = await tx.sessions.lock(session.id)
+            current, _ = await tx.sessions.lock(session.id)
             if current.state is not SessionState.STARTING or current.holder != session.holder:
                 return None
             await tx.sessions.save(current.unallocated())
             await tx.nodes.release_slot(session.allocation)
         async with self._database.transaction() as tx:
-            current = await tx.sessions.lock(session.id)
+            current, now = await tx.sessions.lock(session.id)
             if current.state is not SessionState.STARTING or current.allocation is not None:
                 return None
             try:
-                allocation = await _take_slot(tx, current.spec, tried)
-            except (NoCapableNode, NoCapacity):
+                allocation = await self._slots.take(tx, current.spec, tried=tried)
+            except NoCapableNode:
                 return None
-            await tx.sessions.save(current.allocated(allocation))
+            if allocation is None:
+                return None
+            await tx.sessions.save(current.allocated(allocation, now=now))
         log.warning("session %s moves on: %s did not answer", session.id, session.allocation.node_id)
-        async with self._database.transaction() as tx:
+        async with self._database.single() as tx:
             return await tx.sessions.get(session.id)
 
     async def _fail(self, session: Session, error: FleetError) -> None:
@@ -195,16 +245,10 @@ class Creation:
         error.metadata.setdefault("session_id", session.id)
 
 
-async def _take_slot(tx: Transaction, spec: BrowserSpec, tried: Set[NodeId] = frozenset()) -> Allocation:
-    for node in candidates(await tx.nodes.all(), spec):
-        if node.id not in tried and await tx.nodes.take_slot(node):
-            return Allocation(
-                node_id=node.id,
-                registration_id=node.registration_id,
-                node_address=node.address,
-                attach_url=node.attach_url,
-            )
-    raise NoCapacity("Every slot of the fleet is taken.", retry_after=_RETRY_WHEN_FULL)
+def _same_request(session: Session, request: NewSession) -> Session:
+    if session.request_digest != request.digest:
+        raise RequestIdReused("This request_id was used for another request.", session_id=session.id)
+    return session
 
 
 def _minutes(span: timedelta) -> str:

@@ -5,42 +5,62 @@ import logging
 from datetime import timedelta
 
 from fleetkit.errors import FleetError
-from fleetkit.ids import IdSource
 from fleetkit.lifecycle import OwnedTasks
 from fleetkit.paging import Page, PageRequest
 from fleetkit.telemetry import log_context
 from session_api.domain.caller import Caller
-from session_api.domain.session import CloseReason, Session, SessionId, SessionState
+from session_api.domain.close_reason import CloseReason
+from session_api.domain.errors import BrowserStartFailed, QueueTimedOut, SessionNotOpen
+from session_api.domain.identifiers import SessionId
+from session_api.domain.session import Session, SessionState
+from session_api.usecases.changes import ChangeHub
 from session_api.usecases.creation import Creation, NewSession
 from session_api.usecases.ending import Ending
-from session_api.usecases.ports import Database, NodeGateway, SessionQuery, Wakeups
+from session_api.usecases.ports import Bells, Database, NodeGateway
+from session_api.usecases.queries import SessionQuery
 
 log = logging.getLogger(__name__)
+
+_COMING_UP = frozenset({SessionState.QUEUED, SessionState.STARTING})
+_LISTENING = timedelta(seconds=15)
 
 
 class Sessions:
     """What callers do with sessions. Work that was begun is finished also when its caller is gone."""
 
     def __init__(
-        self, *, database: Database, nodes: NodeGateway, ids: IdSource, tasks: OwnedTasks, relay: Wakeups
+        self,
+        *,
+        database: Database,
+        nodes: NodeGateway,
+        creation: Creation,
+        ending: Ending,
+        hub: ChangeHub,
+        tasks: OwnedTasks,
+        bells: Bells,
     ) -> None:
         self._database = database
         self._nodes = nodes
+        self._creation = creation
+        self._ending = ending
+        self._hub = hub
         self._tasks = tasks
-        self._relay = relay
-        self._ending = Ending(database=database, nodes=nodes, relay=relay)
-        self._creation = Creation(database=database, nodes=nodes, ids=ids, relay=relay, ending=self._ending)
+        self._bells = bells
 
-    async def create(self, caller: Caller, request: NewSession) -> Session:
-        """Allocate a session and return it RUNNING.
+    async def create(self, caller: Caller, request: NewSession, *, wait: timedelta) -> Session:
+        """Make a session and return it RUNNING, or as it is when `wait` is over.
 
-        Raises RequestIdReused, NoCapableNode, NoCapacity, BrowserStartFailed, NodeUnavailable. A session whose
-        browser did not start is FAILED, and found under the request's idempotency key.
+        Raises RequestIdReused, NoCapableNode, NoCapacity, QueueFull, QuotaExceeded; QueueTimedOut, BrowserStartFailed,
+        NodeUnavailable or SessionNotOpen when it did not come up: it is found under the request's idempotency key.
         """
         allocation = self._tasks.start(self._creation.allocate(caller, request))
-        creation = self._tasks.start(self._create(allocation))
+        coming = self._tasks.start(self._bring_up(allocation))
         try:
-            return await asyncio.shield(creation)
+            async with asyncio.timeout(wait.total_seconds()):
+                return await asyncio.shield(coming)
+        except TimeoutError:
+            session = await asyncio.shield(allocation)
+            return await self.get(caller, session.id)
         except asyncio.CancelledError:
             if not request.request_id:
                 # Nobody can find this session again.
@@ -49,24 +69,24 @@ class Sessions:
 
     async def get(self, caller: Caller, session_id: SessionId) -> Session:
         """Return a session, open or ended. Raises SessionNotFound."""
-        async with self._database.transaction() as tx:
+        async with self._database.single() as tx:
             return await tx.sessions.get(session_id, organization_id=caller.visible_organization)
 
     async def list(self, query: SessionQuery, page: PageRequest) -> Page[Session]:
-        """Return one page of sessions, newest first."""
-        async with self._database.transaction() as tx:
+        """Return one page of sessions in the query's order."""
+        async with self._database.single() as tx:
             return await tx.sessions.page(query, page)
 
     async def extend(self, caller: Caller, session_id: SessionId, *, by: timedelta) -> Session:
         """Move the deadline of a running session. Raises SessionNotFound, SessionNotOpen, TimeoutLimit."""
+        await self.get(caller, session_id)
         async with self._database.transaction() as tx:
-            await tx.sessions.get(session_id, organization_id=caller.visible_organization)
-            now = await tx.now()
-            session = (await tx.sessions.lock(session_id)).extended(by=by)
+            locked, now = await tx.sessions.lock(session_id)
+            session = locked.extended(by=by, now=now)
             await tx.sessions.save(session)
             await tx.outbox.announce(session, what="extended", now=now)
-            await tx.outbox.schedule_deadline(session)
-        self._relay.set()
+            await tx.outbox.schedule(session)
+        self._bells.relay.set()
         if session.expire_time is not None:
             try:
                 await self._nodes.set_deadline(session, remaining=session.expire_time - now)
@@ -80,30 +100,41 @@ class Sessions:
         await self.get(caller, session_id)
         return await self._tasks.finish(self._ending.close(session_id, reason=CloseReason.USER_REQUESTED))
 
-    async def reap(self, session_id: SessionId) -> Session:
-        """End a session if its deadline has come by the database's clock. Raises SessionNotFound."""
-        async with self._database.transaction() as tx:
-            session = await tx.sessions.get(session_id)
-            if not session.is_overdue(now=await tx.now()):
-                return session
-        return await self._tasks.finish(self._ending.close(session_id, reason=CloseReason.TIMED_OUT, only_overdue=True))
-
-    async def finish_stuck(self, *, start_timeout: timedelta, stop_timeout: timedelta, limit: int = 100) -> None:
-        """One pass over sessions whose start or stop was left half-way by a process that ended."""
-        async with self._database.transaction() as tx:
-            now = await tx.now()
-            starting = await tx.sessions.stuck(SessionState.STARTING, since=now - start_timeout, limit=limit)
-            closing = await tx.sessions.stuck(SessionState.CLOSING, since=now - stop_timeout, limit=limit)
-        for session_id in starting:
-            await self._ending.end(session_id, reason=CloseReason.START_FAILED)
-        for session_id in closing:
-            await self._ending.end(session_id, reason=CloseReason.USER_REQUESTED)
-
-    async def _create(self, allocation: asyncio.Task[Session]) -> Session:
+    async def _bring_up(self, allocation: asyncio.Task[Session]) -> Session:
         session = await allocation
         with log_context(session_id=session.id):
-            return await self._creation.start(session) if session.state is SessionState.STARTING else session
+            if session.state is SessionState.STARTING:
+                return await self._creation.start(session)
+            if session.state is SessionState.QUEUED:
+                return await self._up(session.id)
+            return session
+
+    async def _up(self, session_id: SessionId) -> Session:
+        """Wait until a queued session is up, or raise what became of it."""
+        async with self._hub.listening() as listener:
+            while True:
+                async with self._database.single() as tx:
+                    session = await tx.sessions.get(session_id)
+                if session.state not in _COMING_UP:
+                    break
+                await listener.heard(session_id, within=_LISTENING)
+        if session.state is SessionState.RUNNING:
+            return session
+        raise _not_up(session)
 
     async def _abandon(self, allocation: asyncio.Task[Session]) -> None:
         session = await allocation
         await self._ending.close(session.id, reason=CloseReason.CLIENT_GONE)
+
+
+def _not_up(session: Session) -> FleetError:
+    if session.close_reason is CloseReason.QUEUE_TIMED_OUT:
+        return QueueTimedOut(session.close_message, session_id=session.id)
+    if session.close_reason is CloseReason.START_FAILED:
+        return BrowserStartFailed(session.close_message, session_id=session.id)
+    return SessionNotOpen(
+        f"The session was ended before it was up: {session.close_message}",
+        session_id=session.id,
+        state=str(session.state),
+        close_reason=str(session.close_reason or ""),
+    )

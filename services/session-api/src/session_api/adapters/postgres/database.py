@@ -9,8 +9,11 @@ from fleetkit.postgres import Connection, Pool, check_schema, migrate, typed_err
 from fleetkit.settings import Secret
 from session_api.adapters.postgres.keys import PostgresKeyRepository
 from session_api.adapters.postgres.nodes import PostgresNodeRepository
+from session_api.adapters.postgres.organizations import PostgresOrganizationRepository
 from session_api.adapters.postgres.outbox import PostgresOutbox
+from session_api.adapters.postgres.queue import PostgresSessionQueue
 from session_api.adapters.postgres.sessions import PostgresSessionRepository
+from session_api.adapters.postgres.usage import PostgresUsageRepository
 
 _SCHEMA = "fleet"
 _MIGRATIONS = "session_api.adapters.postgres.migrations"
@@ -27,9 +30,12 @@ class PostgresTransaction:
     def __init__(self, connection: Connection, ids: IdSource) -> None:
         self._connection = connection
         self.sessions = PostgresSessionRepository(connection)
+        self.queue = PostgresSessionQueue(connection)
         self.nodes = PostgresNodeRepository(connection)
         self.outbox = PostgresOutbox(connection, ids)
+        self.organizations = PostgresOrganizationRepository(connection)
         self.keys = PostgresKeyRepository(connection)
+        self.usage = PostgresUsageRepository(connection)
 
     async def now(self) -> datetime:
         now: datetime = await self._connection.fetchval("SELECT clock_timestamp()")
@@ -51,4 +57,10 @@ class PostgresDatabase:
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
         with typed_errors():
             async with self._pool.acquire(timeout=5.0) as connection, connection.transaction():
+                yield PostgresTransaction(connection, self._ids)
+
+    @contextlib.asynccontextmanager
+    async def single(self) -> AsyncIterator[PostgresTransaction]:
+        with typed_errors():
+            async with self._pool.acquire(timeout=5.0) as connection:
                 yield PostgresTransaction(connection, self._ids)

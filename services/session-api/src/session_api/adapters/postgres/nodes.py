@@ -1,15 +1,26 @@
 """Nodes in Postgres."""
 
 import json
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import asyncpg
 
+from fleetkit.paging import Page, PageRequest
 from fleetkit.postgres import Connection
-from session_api.domain.node import NewNode, Node, NodeState, Registration
-from session_api.domain.session import Allocation, BrowserType, NodeId
+from session_api.domain.browser import BrowserType
+from session_api.domain.errors import NodeNotFound
+from session_api.domain.identifiers import NodeId, SessionId
+from session_api.domain.node import NewNode, Node, NodeReport, NodeState, Pressure, Registration
+from session_api.domain.session import Allocation, SessionState
+from session_api.usecases.ports import Beat, HeldSession
 
-_COLUMNS = "id, name, registration_id, state, address, attach_url, slots, slots_used, browsers, heartbeat_time"
+_COLUMNS = (
+    "id, name, registration_id, state, address, attach_url, slots, slots_used, browsers, register_time,"
+    " heartbeat_time, is_cordoned, is_stopping, drain_time, cpu, memory"
+)
+# The same rule as Node.state, for guards and lists.
+_STATE = "CASE WHEN {stopping} OR {drain} IS NOT NULL THEN 'DRAINING' WHEN {cordoned} THEN 'CORDONED' ELSE 'ACTIVE' END"
 
 
 class PostgresNodeRepository:
@@ -19,31 +30,61 @@ class PostgresNodeRepository:
         self._connection = connection
 
     async def register(self, node: NewNode, *, ids: Registration, now: datetime) -> Registration:
+        # A drain has done its work when the node comes back empty; the cordon stays until somebody lifts it.
         node_id = await self._connection.fetchval(
             "INSERT INTO fleet.node (id, name, registration_id, state, address, attach_url, slots, slots_used,"
             " browsers, register_time, heartbeat_time) VALUES ($1, $2, $3, 'ACTIVE', $4, $5, $6, 0, $7, $8, $8)"
-            " ON CONFLICT (name) DO UPDATE SET registration_id = excluded.registration_id, state = 'ACTIVE',"
+            " ON CONFLICT (name) DO UPDATE SET registration_id = excluded.registration_id,"
+            " state = CASE WHEN node.is_cordoned THEN 'CORDONED' ELSE 'ACTIVE' END,"
             " address = excluded.address, attach_url = excluded.attach_url, slots = excluded.slots, slots_used = 0,"
             " browsers = excluded.browsers, register_time = excluded.register_time,"
-            " heartbeat_time = excluded.heartbeat_time RETURNING id",
+            " heartbeat_time = excluded.heartbeat_time, is_stopping = false, drain_time = NULL, cpu = NULL,"
+            " memory = NULL RETURNING id",
             ids.node_id,
             node.name,
             ids.registration_id,
             node.address,
             node.attach_url,
             node.slots,
-            json.dumps({str(kind): product for kind, product in node.browsers.items()}),
+            json.dumps({kind.value: product for kind, product in node.browsers.items()}),
             now,
         )
         return Registration(node_id=NodeId(node_id), registration_id=ids.registration_id)
 
-    async def get(self, node_id: NodeId) -> Node | None:
-        row = await self._connection.fetchrow(f"SELECT {_COLUMNS} FROM fleet.node WHERE id = $1", node_id)
-        return _node(row) if row else None
+    async def get(self, node_id: NodeId) -> Node:
+        return _found(await self._connection.fetchrow(f"SELECT {_COLUMNS} FROM fleet.node WHERE id = $1", node_id))
+
+    async def lock(self, node_id: NodeId) -> Node:
+        return _found(
+            await self._connection.fetchrow(
+                f"SELECT {_COLUMNS} FROM fleet.node WHERE id = $1 FOR NO KEY UPDATE", node_id
+            )
+        )
+
+    async def save(self, node: Node) -> None:
+        state = _STATE.format(stopping="is_stopping", drain="$3::timestamptz", cordoned="$2")
+        await self._connection.execute(
+            f"UPDATE fleet.node SET is_cordoned = $2, drain_time = $3,"
+            f" state = CASE WHEN state = 'LOST' THEN state ELSE {state} END WHERE id = $1",
+            node.id,
+            node.is_cordoned,
+            node.drain_time,
+        )
 
     async def all(self) -> list[Node]:
         rows = await self._connection.fetch(f"SELECT {_COLUMNS} FROM fleet.node ORDER BY id")
         return [_node(row) for row in rows]
+
+    async def page(self, states: Sequence[NodeState], page: PageRequest) -> Page[Node]:
+        rows = await self._connection.fetch(
+            f"SELECT {_COLUMNS} FROM fleet.node WHERE (cardinality($1::text[]) = 0 OR state = ANY ($1))"
+            " AND ($2::text IS NULL OR id > $2) ORDER BY id LIMIT $3",
+            [state.value for state in states],
+            page.after,
+            page.size + 1,
+        )
+        found = [_node(row) for row in rows[: page.size]]
+        return Page(items=found, next_after=found[-1].id if len(rows) > page.size else None)
 
     async def take_slot(self, node: Node) -> bool:
         status = await self._connection.execute(
@@ -62,23 +103,63 @@ class PostgresNodeRepository:
             allocation.registration_id,
         )
 
-    async def beat(self, node_id: NodeId, registration_id: str, *, draining: bool, now: datetime) -> bool:
-        status = await self._connection.execute(
-            "UPDATE fleet.node SET heartbeat_time = $3, state = $4"
-            " WHERE id = $1 AND registration_id = $2 AND state <> 'LOST'",
-            node_id,
-            registration_id,
-            now,
-            "DRAINING" if draining else "ACTIVE",
-        )
-        return status == "UPDATE 1"
-
-    async def give_up(self, *, silent_since: datetime) -> list[NodeId]:
+    async def beat(self, report: NodeReport) -> Beat | None:
+        state = _STATE.format(stopping="$3", drain="drain_time", cordoned="is_cordoned")
         rows = await self._connection.fetch(
-            "UPDATE fleet.node SET state = 'LOST' WHERE state <> 'LOST' AND heartbeat_time < $1 RETURNING id",
+            f"WITH beat AS (UPDATE fleet.node SET heartbeat_time = clock_timestamp(), is_stopping = $3,"
+            f" cpu = $4, memory = $5, state = {state}"
+            " WHERE id = $1 AND registration_id = $2 AND state <> 'LOST' RETURNING id, registration_id, heartbeat_time)"
+            " SELECT beat.heartbeat_time, session.id, session.epoch, session.state, session.state_time,"
+            " session.timeout, session.expire_time, session.client_count, session.viewer_count,"
+            " session.idle_timeout IS NOT NULL AS has_idle_timeout"
+            " FROM beat LEFT JOIN fleet.session ON session.node_id = beat.id AND session.end_time IS NULL"
+            " AND session.registration_id = beat.registration_id",
+            report.node_id,
+            report.registration_id,
+            report.draining,
+            report.pressure.cpu if report.pressure else None,
+            report.pressure.memory if report.pressure else None,
+        )
+        if not rows:
+            return None
+        held = [
+            HeldSession(
+                session_id=SessionId(row["id"]),
+                epoch=row["epoch"],
+                state=SessionState(row["state"]),
+                state_time=row["state_time"],
+                timeout=row["timeout"],
+                expire_time=row["expire_time"],
+                client_count=row["client_count"],
+                viewer_count=row["viewer_count"],
+                has_idle_timeout=row["has_idle_timeout"],
+            )
+            for row in rows
+            if row["id"]
+        ]
+        return Beat(now=rows[0]["heartbeat_time"], held=held)
+
+    async def watch(self, *, now: datetime, longest_gap: timedelta) -> datetime:
+        since: datetime = await self._connection.fetchval(
+            "INSERT INTO fleet.node_watch AS watch (since, seen) VALUES ($1, $1) ON CONFLICT (single) DO UPDATE"
+            " SET since = CASE WHEN $1 - watch.seen > $2 THEN $1 ELSE watch.since END, seen = $1 RETURNING since",
+            now,
+            longest_gap,
+        )
+        return since
+
+    async def give_up(self, *, silent_since: datetime) -> list[Node]:
+        rows = await self._connection.fetch(
+            f"UPDATE fleet.node SET state = 'LOST' WHERE state <> 'LOST' AND heartbeat_time < $1 RETURNING {_COLUMNS}",
             silent_since,
         )
-        return [NodeId(row["id"]) for row in rows]
+        return [_node(row) for row in rows]
+
+
+def _found(row: asyncpg.Record | None) -> Node:
+    if row is None:
+        raise NodeNotFound
+    return _node(row)
 
 
 def _node(row: asyncpg.Record) -> Node:
@@ -87,11 +168,16 @@ def _node(row: asyncpg.Record) -> Node:
         id=NodeId(row["id"]),
         name=row["name"],
         registration_id=row["registration_id"],
-        state=NodeState(row["state"]),
         address=row["address"],
         attach_url=row["attach_url"],
         slots=row["slots"],
         slots_used=row["slots_used"],
         browsers={BrowserType(kind): product for kind, product in browsers.items()},
+        register_time=row["register_time"],
         heartbeat_time=row["heartbeat_time"],
+        is_lost=row["state"] == NodeState.LOST.value,
+        is_cordoned=row["is_cordoned"],
+        drain_time=row["drain_time"],
+        is_stopping=row["is_stopping"],
+        pressure=Pressure(cpu=row["cpu"], memory=row["memory"]) if row["cpu"] is not None else None,
     )

@@ -12,7 +12,10 @@ from fleetkit.ids import IdSource
 from fleetkit.postgres import Connection, Pool, typed_errors
 from fleetkit.rpc.times import timestamp
 from fleetkit.telemetry import inject_headers
-from session_api.domain.session import Session, SessionId
+from session_api.domain.identifiers import SessionId
+from session_api.domain.node import Node
+from session_api.domain.session import Session
+from session_api.lease_messages import control_message, occupancy_message
 
 # Any fixed number: one relay at a time, so that the events of a session stay in order.
 _RELAY_LOCK = 0x6F7574626F78
@@ -53,14 +56,27 @@ class PostgresOutbox:
             event.close_reason = session_pb2.CloseReason.Value(f"CLOSE_REASON_{session.close_reason}")
         if session.expire_time is not None:
             event.expire_time.FromDatetime(session.expire_time)
+        if session.occupancy is not None:
+            event.occupancy.CopyFrom(occupancy_message(session.occupancy))
+        if session.control is not None:
+            event.control.CopyFrom(control_message(session.control))
+        event.labels.update(session.labels)
         subject = f"fleet.v1.session.{session.id}.{what}"
         await self._add("PUBLISH", subject, event.id, inject_headers(), event.SerializeToString())
 
-    async def schedule_deadline(self, session: Session) -> None:
-        if session.expire_time is None:
-            raise ValueError("a session that has not started has no deadline")
-        due = session_event_pb2.DeadlineDue(session_id=session.id, expire_time=timestamp(session.expire_time))
-        headers = schedule_headers(due_time=session.expire_time, target=f"due.session.{session.id}")
+    async def announce_node(self, node: Node, *, what: str, now: datetime) -> None:
+        event = session_event_pb2.NodeEvent(
+            id=self._ids.new("evt"), type=what, node_id=node.id, name=node.name, event_time=timestamp(now)
+        )
+        subject = f"fleet.v1.node.{node.id}.{what}"
+        await self._add("PUBLISH", subject, event.id, inject_headers(), event.SerializeToString())
+
+    async def schedule(self, session: Session) -> None:
+        due_time = session.countdown_time
+        if due_time is None:
+            raise ValueError("a session that is not running counts nothing down")
+        due = session_event_pb2.DeadlineDue(session_id=session.id, expire_time=timestamp(due_time))
+        headers = schedule_headers(due_time=due_time, target=f"due.session.{session.id}")
         await self._add(
             "PUBLISH",
             f"schedule.session.{session.id}",
@@ -69,7 +85,7 @@ class PostgresOutbox:
             due.SerializeToString(),
         )
 
-    async def cancel_deadline(self, session_id: SessionId) -> None:
+    async def cancel_schedule(self, session_id: SessionId) -> None:
         await self._add("PURGE", f"schedule.session.{session_id}", self._ids.new("evt"), {}, b"")
 
     async def _add(self, action: str, subject: str, message_id: str, headers: dict[str, str], payload: bytes) -> None:

@@ -1,37 +1,27 @@
 """Sessions in Postgres."""
 
-import json
 from datetime import datetime
-from typing import TypedDict
 
 import asyncpg
 
 from fleetkit.paging import Page, PageRequest
 from fleetkit.postgres import Connection
-from session_api.domain.errors import SessionChanged, SessionNotFound
-from session_api.domain.node import RunningBrowser
-from session_api.domain.session import (
-    Allocation,
-    BrowserFacts,
-    BrowserSpec,
-    BrowserType,
-    CloseReason,
-    NodeId,
-    OrganizationId,
-    Session,
-    SessionId,
-    SessionState,
+from session_api.adapters.postgres.session_rows import (
+    ASSIGNMENTS,
+    COLUMNS,
+    NAMES,
+    PLACES,
+    session_of,
+    values_of,
 )
-from session_api.usecases.ports import SessionExists, SessionQuery
-
-_COLUMNS = (
-    "id, organization_id, state, spec, timeout, lifetime_limit, create_time, state_time, start_time, expire_time,"
-    " end_time, node_id, registration_id, node_address, attach_url, epoch, close_reason, close_message, browser,"
-    " client_count, warnings, request_id, request_digest, sequence, revision"
-)
-_PLACES = ", ".join(f"${number}" for number in range(1, 26))
-_NAMES = _COLUMNS.replace(" ", "").split(",")
-_ASSIGNMENTS = ", ".join(f"{name} = ${place}" for place, name in enumerate(_NAMES, start=1) if name not in {"id"})
+from session_api.adapters.postgres.session_search import page_of_sessions
+from session_api.domain.browser import BrowserType
+from session_api.domain.errors import ResumeTokenExpired, SessionChanged, SessionNotFound
+from session_api.domain.identifiers import NodeId, OrganizationId, SessionId
+from session_api.domain.node import NodeReport
+from session_api.domain.session import IdleActivity, Session
+from session_api.usecases.ports import Changes, Intake, SessionExists
+from session_api.usecases.queries import SessionQuery
 
 
 class PostgresSessionRepository:
@@ -40,73 +30,76 @@ class PostgresSessionRepository:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    async def intake(self, organization_id: OrganizationId, request_id: str, browser_type: BrowserType) -> Intake:
+        columns = ", ".join(f"existing.{name}" for name in NAMES)
+        row = await self._connection.fetchrow(
+            "SELECT clock_timestamp() AS intake_time,"
+            " EXISTS (SELECT FROM fleet.session WHERE state = 'QUEUED' AND browser_type = $3) AS has_queue,"
+            f" {columns} FROM (SELECT) AS always LEFT JOIN fleet.session AS existing"
+            " ON existing.organization_id = $1 AND existing.request_id = $2 AND existing.request_id <> ''",
+            organization_id,
+            request_id,
+            str(browser_type),
+        )
+        if row is None:
+            raise AssertionError("a SELECT that always has a row had none")
+        return Intake(
+            now=row["intake_time"], existing=session_of(row) if row["id"] else None, has_queue=row["has_queue"]
+        )
+
     async def get(self, session_id: SessionId, *, organization_id: OrganizationId | None = None) -> Session:
         row = await self._connection.fetchrow(
-            f"SELECT {_COLUMNS} FROM fleet.session WHERE id = $1 AND ($2::text IS NULL OR organization_id = $2)",
+            f"SELECT {COLUMNS} FROM fleet.session WHERE id = $1 AND ($2::text IS NULL OR organization_id = $2)",
             session_id,
             organization_id,
         )
-        return _found(row)
+        if row is None:
+            raise SessionNotFound
+        return session_of(row)
 
-    async def lock(self, session_id: SessionId) -> Session:
+    async def lock(self, session_id: SessionId) -> tuple[Session, datetime]:
+        # The instant is read by an outer query, once the row is locked: whoever waited for it has the later clock.
         row = await self._connection.fetchrow(
-            f"SELECT {_COLUMNS} FROM fleet.session WHERE id = $1 FOR UPDATE", session_id
+            f"WITH locked AS MATERIALIZED (SELECT {COLUMNS} FROM fleet.session WHERE id = $1 FOR UPDATE)"
+            " SELECT locked.*, clock_timestamp() AS lock_time FROM locked",
+            session_id,
         )
-        return _found(row)
-
-    async def by_request(self, organization_id: OrganizationId, request_id: str) -> Session | None:
-        row = await self._connection.fetchrow(
-            f"SELECT {_COLUMNS} FROM fleet.session WHERE organization_id = $1 AND request_id = $2 AND request_id <> ''",
-            organization_id,
-            request_id,
-        )
-        return _session(row) if row else None
+        if row is None:
+            raise SessionNotFound
+        return session_of(row), row["lock_time"]
 
     async def add(self, session: Session) -> None:
         try:
             await self._connection.execute(
-                f"INSERT INTO fleet.session ({_COLUMNS}) VALUES ({_PLACES})", *_values(session, session.revision)
+                f"INSERT INTO fleet.session ({COLUMNS}, due_time) VALUES ({PLACES}, ${len(NAMES) + 1})",
+                *values_of(session, session.revision),
+                session.due_time,
             )
         except asyncpg.UniqueViolationError as error:
             raise SessionExists from error
 
     async def save(self, session: Session) -> None:
         status = await self._connection.execute(
-            f"UPDATE fleet.session SET {_ASSIGNMENTS} WHERE id = $1 AND revision = ${len(_NAMES)} - 1",
-            *_values(session, session.revision + 1),
+            f"UPDATE fleet.session SET {ASSIGNMENTS}, due_time = ${len(NAMES) + 1},"
+            f" change_xid = pg_current_xact_id() WHERE id = $1 AND revision = ${len(NAMES)} - 1",
+            *values_of(session, session.revision + 1),
+            session.due_time,
         )
         if status != "UPDATE 1":
             raise SessionChanged("Somebody else changed the session at the same time.")
 
     async def page(self, query: SessionQuery, page: PageRequest) -> Page[Session]:
-        rows = await self._connection.fetch(
-            f"SELECT {_COLUMNS} FROM fleet.session"
-            " WHERE ($1::text IS NULL OR organization_id = $1)"
-            " AND (cardinality($2::text[]) = 0 OR state = ANY ($2))"
-            " AND ($3::timestamptz IS NULL OR expire_time < $3)"
-            " AND ($4::text IS NULL OR node_id = $4)"
-            " AND ($5::text IS NULL OR id < $5)"
-            " ORDER BY id DESC LIMIT $6",
-            query.organization_id,
-            [str(state) for state in query.states],
-            query.expire_before,
-            query.node_id,
-            page.after,
-            page.size + 1,
-        )
-        sessions = [_session(row) for row in rows[: page.size]]
-        more = len(rows) > page.size
-        return Page(items=sessions, next_after=sessions[-1].id if more else None)
+        return await page_of_sessions(self._connection, query, page)
 
-    async def unfinished_of(self, node_id: NodeId) -> list[Session]:
-        columns = ", ".join(f"session.{name}" for name in _NAMES)
+    async def on_node(self, node_id: NodeId) -> list[Session]:
+        columns = ", ".join(f"session.{name}" for name in NAMES)
         rows = await self._connection.fetch(
             f"SELECT {columns} FROM fleet.session JOIN fleet.node ON node.id = session.node_id"
             " WHERE session.node_id = $1 AND session.end_time IS NULL"
-            " AND session.registration_id = node.registration_id",
+            " AND session.registration_id = node.registration_id ORDER BY session.id",
             node_id,
         )
-        return [_session(row) for row in rows]
+        return [session_of(row) for row in rows]
 
     async def orphaned(self, *, limit: int) -> list[SessionId]:
         rows = await self._connection.fetch(
@@ -117,128 +110,60 @@ class PostgresSessionRepository:
         )
         return [SessionId(row["id"]) for row in rows]
 
-    async def stuck(self, state: SessionState, *, since: datetime, limit: int) -> list[SessionId]:
+    async def on_drained_nodes(self, *, limit: int) -> list[SessionId]:
         rows = await self._connection.fetch(
-            "SELECT id FROM fleet.session WHERE end_time IS NULL AND state = $1 AND state_time < $2 LIMIT $3",
-            str(state),
-            since,
+            "SELECT session.id FROM fleet.session JOIN fleet.node ON node.id = session.node_id"
+            " WHERE node.drain_time <= clock_timestamp() AND session.end_time IS NULL"
+            " AND session.state IN ('STARTING', 'RUNNING') LIMIT $1",
             limit,
         )
         return [SessionId(row["id"]) for row in rows]
 
-    async def record_clients(self, node_id: NodeId, running: list[RunningBrowser]) -> None:
-        # Locked in the order of their IDs: a report that was sent twice cannot deadlock with itself.
+    async def record_activity(self, report: NodeReport, *, now: datetime) -> None:
+        # Locked in the order of their IDs: a report that was sent twice cannot deadlock with itself. The revision stays
+        # as it is, so that a report gets in nobody's way.
         await self._connection.execute(
-            "WITH held AS (SELECT session.id, report.clients FROM fleet.session"
-            " JOIN unnest($2::text[], $3::bigint[], $4::int[]) AS report (id, epoch, clients)"
+            "WITH news AS (SELECT session.id, report.clients, report.viewers,"
+            " CASE WHEN session.idle_timeout IS NULL THEN session.active_time"
+            f" WHEN session.idle_activity = '{IdleActivity.INPUT}' AND report.input_idle IS NOT NULL"
+            " THEN GREATEST(session.active_time, $7 - report.input_idle)"
+            " WHEN report.clients > 0 OR report.viewers > 0 THEN $7 ELSE session.active_time END AS active_time"
+            " FROM fleet.session"
+            " JOIN unnest($2::text[], $3::bigint[], $4::int[], $5::int[], $6::interval[])"
+            " AS report (id, epoch, clients, viewers, input_idle)"
             " ON session.id = report.id AND session.epoch = report.epoch"
-            " WHERE session.node_id = $1 AND session.end_time IS NULL AND session.client_count <> report.clients"
+            " WHERE session.node_id = $1 AND session.end_time IS NULL"
             " ORDER BY session.id FOR UPDATE OF session)"
-            " UPDATE fleet.session SET client_count = held.clients FROM held WHERE session.id = held.id",
-            node_id,
-            [browser.session_id for browser in running],
-            [browser.epoch for browser in running],
-            [browser.client_count for browser in running],
+            " UPDATE fleet.session SET client_count = news.clients, viewer_count = news.viewers,"
+            " active_time = news.active_time, change_xid = pg_current_xact_id()"
+            " FROM news WHERE session.id = news.id AND (session.client_count, session.viewer_count)"
+            " IS DISTINCT FROM (news.clients, news.viewers)"
+            # Activity alone is written when it is worth it: a tenth of the timeout is near enough.
+            " OR session.id = news.id AND news.active_time > session.active_time + session.idle_timeout / 10",
+            report.node_id,
+            [browser.session_id for browser in report.running],
+            [browser.epoch for browser in report.running],
+            [browser.client_count for browser in report.running],
+            [browser.viewer_count for browser in report.running],
+            [browser.input_idle for browser in report.running],
+            now,
         )
 
+    async def position(self) -> int:
+        position: int = await self._connection.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+        return position
 
-class _BrowserRow(TypedDict):
-    product: str
-    user_agent: str
-    warm: bool
-    sandboxed: bool
-
-
-def _values(session: Session, revision: int) -> tuple[object, ...]:
-    browser, allocation = session.browser, session.allocation
-    facts = (
-        json.dumps(
-            _BrowserRow(
-                product=browser.product,
-                user_agent=browser.user_agent,
-                warm=browser.warm,
-                sandboxed=browser.sandboxed,
-            )
+    async def changes(self, *, since: int) -> Changes:
+        # What runs now is left for the next time: its rows may become visible after those of later transactions.
+        rows = await self._connection.fetch(
+            "WITH reached AS MATERIALIZED (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xid)"
+            f" SELECT reached.xid::text::bigint AS position, {', '.join(f'session.{name}' for name in NAMES)}"
+            " FROM reached LEFT JOIN fleet.session"
+            " ON session.change_xid >= $1::bigint::text::xid8 AND session.change_xid < reached.xid"
+            " ORDER BY session.change_xid",
+            since,
         )
-        if browser
-        else None
-    )
-    return (
-        session.id,
-        session.organization_id,
-        str(session.state),
-        json.dumps({"browser_type": str(session.spec.browser_type)}),
-        session.timeout,
-        session.lifetime_limit,
-        session.create_time,
-        session.state_time,
-        session.start_time,
-        session.expire_time,
-        session.end_time,
-        allocation.node_id if allocation else None,
-        allocation.registration_id if allocation else None,
-        allocation.node_address if allocation else None,
-        allocation.attach_url if allocation else None,
-        session.epoch,
-        str(session.close_reason) if session.close_reason else None,
-        session.close_message,
-        facts,
-        session.client_count,
-        list(session.warnings),
-        session.request_id,
-        session.request_digest,
-        session.sequence,
-        revision,
-    )
-
-
-def _found(row: asyncpg.Record | None) -> Session:
-    if row is None:
-        raise SessionNotFound
-    return _session(row)
-
-
-def _session(row: asyncpg.Record) -> Session:
-    allocation = (
-        Allocation(
-            node_id=NodeId(row["node_id"]),
-            registration_id=row["registration_id"],
-            node_address=row["node_address"],
-            attach_url=row["attach_url"],
-        )
-        if row["node_id"]
-        else None
-    )
-    return Session(
-        id=SessionId(row["id"]),
-        organization_id=OrganizationId(row["organization_id"]),
-        state=SessionState(row["state"]),
-        spec=BrowserSpec(browser_type=BrowserType(json.loads(row["spec"])["browser_type"])),
-        timeout=row["timeout"],
-        lifetime_limit=row["lifetime_limit"],
-        create_time=row["create_time"],
-        state_time=row["state_time"],
-        start_time=row["start_time"],
-        expire_time=row["expire_time"],
-        end_time=row["end_time"],
-        allocation=allocation,
-        epoch=row["epoch"],
-        close_reason=CloseReason(row["close_reason"]) if row["close_reason"] else None,
-        close_message=row["close_message"],
-        browser=_browser(row["browser"]),
-        client_count=row["client_count"],
-        warnings=tuple(row["warnings"]),
-        request_id=row["request_id"],
-        request_digest=row["request_digest"],
-        sequence=row["sequence"],
-        revision=row["revision"],
-    )
-
-
-def _browser(text: str | None) -> BrowserFacts | None:
-    if text is None:
-        return None
-    facts: _BrowserRow = json.loads(text)
-    return BrowserFacts(
-        product=facts["product"], user_agent=facts["user_agent"], warm=facts["warm"], sandboxed=facts["sandboxed"]
-    )
+        position: int = rows[0]["position"]
+        if since > position:
+            raise ResumeTokenExpired("The database is not the one that this token is of: watch again without it.")
+        return Changes(sessions=[session_of(row) for row in rows if row["id"]], position=position)

@@ -1,0 +1,261 @@
+"""A session as a row, and back."""
+
+import json
+from datetime import datetime, timedelta
+from typing import TypedDict
+
+import asyncpg
+
+from session_api.domain.browser import BrowserFacts, BrowserSpec, BrowserType
+from session_api.domain.close_reason import CloseReason
+from session_api.domain.identifiers import NodeId, OrganizationId, SessionId
+from session_api.domain.leases import ControlLease, HolderKind, Occupancy
+from session_api.domain.session import Allocation, IdleActivity, IdlePolicy, Session, SessionState
+
+NAMES = (
+    "id",
+    "organization_id",
+    "state",
+    "spec",
+    "browser_type",
+    "timeout",
+    "lifetime_limit",
+    "labels",
+    "idle_timeout",
+    "idle_activity",
+    "create_time",
+    "state_time",
+    "queue_expire_time",
+    "start_time",
+    "expire_time",
+    "end_time",
+    "node_id",
+    "registration_id",
+    "node_address",
+    "attach_url",
+    "epoch",
+    "close_reason",
+    "close_message",
+    "browser",
+    "client_count",
+    "viewer_count",
+    "active_time",
+    "occupancy",
+    "control",
+    "holdings",
+    "controls",
+    "warned",
+    "warnings",
+    "request_id",
+    "request_digest",
+    "sequence",
+    "revision",
+)
+COLUMNS = ", ".join(NAMES)
+PLACES = ", ".join(f"${place}" for place in range(1, len(NAMES) + 1))
+# Written once, with the row. The rest of a save would only cost time; the counts are the reports' to write.
+_FIXED = frozenset(
+    {
+        "id",
+        "organization_id",
+        "spec",
+        "browser_type",
+        "lifetime_limit",
+        "labels",
+        "idle_timeout",
+        "idle_activity",
+        "create_time",
+        "request_id",
+        "request_digest",
+    }
+)
+ASSIGNMENTS = ", ".join(f"{name} = ${place}" for place, name in enumerate(NAMES, start=1) if name not in _FIXED)
+
+
+class _BrowserRow(TypedDict):
+    product: str
+    user_agent: str
+    warm: bool
+    sandboxed: bool
+
+
+class _OccupancyRow(TypedDict):
+    kind: str
+    holder_id: str
+    generation: int
+    occupy_time: str
+    expire_time: str | None
+
+
+class _ControlRow(TypedDict):
+    holder: str
+    generation: int
+    take_time: str
+    expire_time: str
+
+
+def values_of(session: Session, revision: int) -> tuple[object, ...]:
+    """Return a row's values in the order of NAMES."""
+    allocation = session.allocation
+    return (
+        session.id,
+        session.organization_id,
+        session.state.value,
+        json.dumps({"browser_type": session.spec.browser_type.value}),
+        session.spec.browser_type.value,
+        session.timeout,
+        session.lifetime_limit,
+        json.dumps(dict(session.labels)),
+        session.idle.timeout if session.idle else None,
+        session.idle.activity.value if session.idle else None,
+        session.create_time,
+        session.state_time,
+        session.queue_expire_time,
+        session.start_time,
+        session.expire_time,
+        session.end_time,
+        allocation.node_id if allocation else None,
+        allocation.registration_id if allocation else None,
+        allocation.node_address if allocation else None,
+        allocation.attach_url if allocation else None,
+        session.epoch,
+        session.close_reason.value if session.close_reason else None,
+        session.close_message,
+        _browser_row(session.browser),
+        session.client_count,
+        session.viewer_count,
+        session.active_time,
+        _occupancy_row(session.occupancy),
+        _control_row(session.control),
+        session.holdings,
+        session.controls,
+        session.warned,
+        list(session.warnings),
+        session.request_id,
+        session.request_digest,
+        session.sequence,
+        revision,
+    )
+
+
+def session_of(row: asyncpg.Record) -> Session:
+    """Return the session of a row with all columns of NAMES."""
+    allocation = (
+        Allocation(
+            node_id=NodeId(row["node_id"]),
+            registration_id=row["registration_id"],
+            node_address=row["node_address"],
+            attach_url=row["attach_url"],
+        )
+        if row["node_id"]
+        else None
+    )
+    return Session(
+        id=SessionId(row["id"]),
+        organization_id=OrganizationId(row["organization_id"]),
+        state=SessionState(row["state"]),
+        spec=BrowserSpec(browser_type=BrowserType(row["browser_type"])),
+        timeout=row["timeout"],
+        lifetime_limit=row["lifetime_limit"],
+        labels=json.loads(row["labels"]),
+        idle=_idle(row["idle_timeout"], row["idle_activity"]),
+        create_time=row["create_time"],
+        state_time=row["state_time"],
+        queue_expire_time=row["queue_expire_time"],
+        start_time=row["start_time"],
+        expire_time=row["expire_time"],
+        end_time=row["end_time"],
+        allocation=allocation,
+        epoch=row["epoch"],
+        close_reason=CloseReason(row["close_reason"]) if row["close_reason"] else None,
+        close_message=row["close_message"],
+        browser=_browser(row["browser"]),
+        client_count=row["client_count"],
+        viewer_count=row["viewer_count"],
+        active_time=row["active_time"],
+        occupancy=_occupancy(row["occupancy"]),
+        control=_control(row["control"]),
+        holdings=row["holdings"],
+        controls=row["controls"],
+        warned=row["warned"],
+        warnings=tuple(row["warnings"]),
+        request_id=row["request_id"],
+        request_digest=row["request_digest"],
+        sequence=row["sequence"],
+        revision=row["revision"],
+    )
+
+
+def _idle(timeout: timedelta | None, activity: str | None) -> IdlePolicy | None:
+    if timeout is None or activity is None:
+        return None
+    return IdlePolicy(timeout=timeout, activity=IdleActivity(activity))
+
+
+def _browser_row(facts: BrowserFacts | None) -> str | None:
+    if facts is None:
+        return None
+    return json.dumps(
+        _BrowserRow(product=facts.product, user_agent=facts.user_agent, warm=facts.warm, sandboxed=facts.sandboxed)
+    )
+
+
+def _browser(text: str | None) -> BrowserFacts | None:
+    if text is None:
+        return None
+    row: _BrowserRow = json.loads(text)
+    return BrowserFacts(
+        product=row["product"], user_agent=row["user_agent"], warm=row["warm"], sandboxed=row["sandboxed"]
+    )
+
+
+def _occupancy_row(lease: Occupancy | None) -> str | None:
+    if lease is None:
+        return None
+    return json.dumps(
+        _OccupancyRow(
+            kind=lease.kind.value,
+            holder_id=lease.holder_id,
+            generation=lease.generation,
+            occupy_time=lease.occupy_time.isoformat(),
+            expire_time=lease.expire_time.isoformat() if lease.expire_time else None,
+        )
+    )
+
+
+def _occupancy(text: str | None) -> Occupancy | None:
+    if text is None:
+        return None
+    row: _OccupancyRow = json.loads(text)
+    return Occupancy(
+        kind=HolderKind(row["kind"]),
+        holder_id=row["holder_id"],
+        generation=row["generation"],
+        occupy_time=datetime.fromisoformat(row["occupy_time"]),
+        expire_time=datetime.fromisoformat(row["expire_time"]) if row["expire_time"] else None,
+    )
+
+
+def _control_row(lease: ControlLease | None) -> str | None:
+    if lease is None:
+        return None
+    return json.dumps(
+        _ControlRow(
+            holder=lease.holder,
+            generation=lease.generation,
+            take_time=lease.take_time.isoformat(),
+            expire_time=lease.expire_time.isoformat(),
+        )
+    )
+
+
+def _control(text: str | None) -> ControlLease | None:
+    if text is None:
+        return None
+    row: _ControlRow = json.loads(text)
+    return ControlLease(
+        holder=row["holder"],
+        generation=row["generation"],
+        take_time=datetime.fromisoformat(row["take_time"]),
+        expire_time=datetime.fromisoformat(row["expire_time"]),
+    )

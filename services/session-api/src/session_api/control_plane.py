@@ -1,0 +1,81 @@
+"""The use cases put together over their ports: one piece for the service, for tests and for simulations."""
+
+import random
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from fleetkit.clock import Clock
+from fleetkit.ids import IdSource
+from fleetkit.lifecycle import OwnedTasks
+from fleetkit.paging import PageTokens
+from session_api.usecases.access import Access
+from session_api.usecases.changes import ChangeHub
+from session_api.usecases.creation import Creation, QueuePolicy
+from session_api.usecases.dispatching import Dispatching
+from session_api.usecases.ending import Ending
+from session_api.usecases.leasing import Leasing
+from session_api.usecases.metering import Metering
+from session_api.usecases.node_operations import NodeOperations
+from session_api.usecases.nodes import Nodes
+from session_api.usecases.organizations import Organizations
+from session_api.usecases.ports import Bells, Database, NodeGateway
+from session_api.usecases.reaping import Reaping
+from session_api.usecases.sessions import Sessions
+from session_api.usecases.slots import Slots
+from session_api.usecases.watching import Watching
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPolicy:
+    """What an operator decides. `token_secret` signs page and resume tokens, the same on every replica."""
+
+    node_lease: timedelta = timedelta(seconds=15)
+    queue: QueuePolicy = field(default_factory=QueuePolicy)
+    token_secret: bytes
+
+
+class ControlPlane:
+    """The use cases of one replica."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        nodes: NodeGateway,
+        clock: Clock,
+        ids: IdSource,
+        tasks: OwnedTasks,
+        bells: Bells,
+        chance: random.Random,
+        policy: ControlPolicy,
+    ) -> None:
+        ending = Ending(database=database, nodes=nodes, bells=bells)
+        creation = Creation(
+            database=database,
+            nodes=nodes,
+            ids=ids,
+            bells=bells,
+            ending=ending,
+            slots=Slots(clock=clock, chance=chance),
+            queue=policy.queue,
+        )
+        self.page_tokens = PageTokens(policy.token_secret)
+        self.access = Access(database=database, clock=clock)
+        self.hub = ChangeHub(database=database)
+        self.sessions = Sessions(
+            database=database,
+            nodes=nodes,
+            creation=creation,
+            ending=ending,
+            hub=self.hub,
+            tasks=tasks,
+            bells=bells,
+        )
+        self.dispatching = Dispatching(database=database, creation=creation, tasks=tasks, bells=bells)
+        self.leasing = Leasing(database=database, bells=bells)
+        self.reaping = Reaping(database=database, ending=ending, bells=bells, lease=policy.node_lease)
+        self.watching = Watching(database=database, hub=self.hub, clock=clock, tokens=self.page_tokens)
+        self.nodes = Nodes(database=database, ids=ids, ending=ending, reaping=self.reaping, bells=bells)
+        self.node_operations = NodeOperations(database=database, reaping=self.reaping, tasks=tasks, bells=bells)
+        self.organizations = Organizations(database=database, ids=ids, access=self.access, bells=bells)
+        self.metering = Metering(database=database)

@@ -1,0 +1,96 @@
+"""The queue moves: free slots go to those whose turn it is."""
+
+import logging
+
+from fleetkit.errors import FleetError
+from fleetkit.lifecycle import OwnedTasks
+from fleetkit.telemetry import log_context
+from session_api.domain.identifiers import NodeId
+from session_api.domain.node import NodeState
+from session_api.domain.organization import may_open
+from session_api.domain.queue import QueuePlace, Waiting, fair_order, next_placements, reason_of
+from session_api.domain.session import Session, SessionState
+from session_api.usecases.creation import Creation
+from session_api.usecases.ports import Bells, Database, Transaction
+
+log = logging.getLogger(__name__)
+
+# More of one organization's sessions than this do not get a slot in one pass; the next pass is near.
+_CONSIDERED = 100
+_EVERYONE = 1_000_000
+
+
+class Dispatching:
+    """Places queued sessions. Any number of replicas may do so at once: each placement is a compare-and-set."""
+
+    def __init__(self, *, database: Database, creation: Creation, tasks: OwnedTasks, bells: Bells) -> None:
+        self._database = database
+        self._creation = creation
+        self._tasks = tasks
+        self._bells = bells
+
+    async def dispatch(self) -> int:
+        """One pass; return how many sessions were placed. Their browsers start in the background."""
+        async with self._database.single() as tx:
+            waiting = await tx.queue.waiting(limit=_CONSIDERED)
+        if not waiting:
+            return 0
+        async with self._database.transaction() as tx:
+            shares, nodes = await tx.queue.shares(), await tx.nodes.all()
+        placed = 0
+        for entry, node_id in next_placements(fair_order(waiting, shares), nodes, shares):
+            session = await self._place(entry, node_id)
+            if session is not None:
+                placed += 1
+                _ = self._tasks.start(self._start(session))
+        if placed:
+            self._bells.relay.set()
+        return placed
+
+    async def place_of(self, session: Session) -> QueuePlace | None:
+        """Return where a session stands in the queue; None when it does not wait."""
+        if session.state is not SessionState.QUEUED or session.queue_expire_time is None:
+            return None
+        async with self._database.transaction() as tx:
+            waiting, shares, nodes = (
+                await tx.queue.waiting(limit=_EVERYONE),
+                await tx.queue.shares(),
+                await tx.nodes.all(),
+            )
+        order = fair_order(waiting, shares)
+        for position, entry in enumerate(order, start=1):
+            if entry.session_id == session.id:
+                reason = reason_of(entry, nodes, shares[entry.organization_id])
+                return QueuePlace(position=position, reason=reason, expire_time=session.queue_expire_time)
+        return None
+
+    async def _place(self, entry: Waiting, node_id: NodeId) -> Session | None:
+        """Give a queued session its slot; None when somebody was faster, at the session or at the slot."""
+        async with self._database.transaction() as tx:
+            session, now = await tx.sessions.lock(entry.session_id)
+            if session.state is not SessionState.QUEUED or not await _within_quota(tx, session):
+                return None
+            node = await tx.nodes.get(node_id)
+            if node.state is not NodeState.ACTIVE or not await tx.nodes.take_slot(node):
+                return None
+            placed = session.placed(node.allocation, now=now)
+            await tx.sessions.save(placed)
+            await tx.outbox.announce(placed, what="created", now=now)
+        async with self._database.single() as tx:
+            return await tx.sessions.get(placed.id)
+
+    async def _start(self, session: Session) -> None:
+        with log_context(session_id=session.id):
+            try:
+                await self._creation.start(session)
+            except FleetError as error:
+                # The session says so itself; whoever waits for it reads it there.
+                log.warning("a queued session did not start: %s", error.message)
+
+
+async def _within_quota(tx: Transaction, session: Session) -> bool:
+    limits = (await tx.organizations.get(session.organization_id)).limits
+    if limits.max_open_sessions is None:
+        return True
+    used = await tx.organizations.lock_consumption(session.organization_id, now=await tx.now())
+    return may_open(limits, used.open_sessions)

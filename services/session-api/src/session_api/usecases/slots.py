@@ -1,0 +1,54 @@
+"""Free slots: looked for in a recent picture of the fleet, taken in the database."""
+
+import random
+from collections.abc import Set
+from contextlib import suppress
+from dataclasses import replace
+
+from fleetkit.clock import Clock
+from session_api.domain.browser import BrowserSpec
+from session_api.domain.errors import NoCapableNode
+from session_api.domain.identifiers import NodeId
+from session_api.domain.node import Node
+from session_api.domain.placement import candidates
+from session_api.domain.session import Allocation
+from session_api.usecases.ports import Transaction
+
+# A picture may be wrong all the time, because other replicas take slots too: the database has the last word. This
+# only bounds how often it is.
+_PICTURE_SECONDS = 0.5
+_MOST_TRIED = 4
+
+
+class Slots:
+    """Takes slots. The picture of the fleet spares reading every node for every session."""
+
+    def __init__(self, *, clock: Clock, chance: random.Random) -> None:
+        self._clock = clock
+        self._chance = chance
+        self._picture: dict[NodeId, Node] = {}
+        self._good_until = 0.0
+
+    async def take(self, tx: Transaction, spec: BrowserSpec, *, tried: Set[NodeId] = frozenset()) -> Allocation | None:
+        """Take a slot of a node that was not tried; None when every slot is taken. Raises NoCapableNode."""
+        if self._clock.monotonic() < self._good_until:
+            # What the picture does not have, the fleet may have by now.
+            with suppress(NoCapableNode):
+                allocation = await self._take_one(tx, spec, tried)
+                if allocation is not None:
+                    return allocation
+        self._picture = {node.id: node for node in await tx.nodes.all()}
+        self._good_until = self._clock.monotonic() + _PICTURE_SECONDS
+        return await self._take_one(tx, spec, tried)
+
+    async def require_capable(self, tx: Transaction, spec: BrowserSpec) -> None:
+        """Raise NoCapableNode when no node of the fleet has such a browser."""
+        _ = candidates(await tx.nodes.all(), spec, chance=self._chance)
+
+    async def _take_one(self, tx: Transaction, spec: BrowserSpec, tried: Set[NodeId]) -> Allocation | None:
+        nodes = [node for node in self._picture.values() if node.id not in tried]
+        for node in candidates(nodes, spec, chance=self._chance)[:_MOST_TRIED]:
+            if await tx.nodes.take_slot(node):
+                self._picture[node.id] = replace(node, slots_used=node.slots_used + 1)
+                return node.allocation
+        return None
