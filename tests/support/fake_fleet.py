@@ -124,7 +124,7 @@ async def a_fleet() -> AsyncIterator[FakeFleet]:
     services = [
         Service(
             "browserfleet.node.v1.NodeService",
-            lambda server: node_service_pb2_grpc.add_NodeServiceServicer_to_server(_Nodes(fleet), server),
+            lambda server: node_service_pb2_grpc.add_NodeServiceServicer_to_server(_Nodes(fleet), server),  # type: ignore[abstract]  # serves nodes alone
         ),
         Service(
             "browserfleet.artifact.v1.ArtifactService",

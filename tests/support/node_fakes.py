@@ -19,6 +19,7 @@ from browser_node.usecases.ports import (
     CdpConnection,
     Instructions,
     NodeProfile,
+    Pressure,
     Registration,
     Report,
     SpooledArtifact,
@@ -74,11 +75,13 @@ class SteppedClock:
 
 
 class FakeBrowser:
-    """A LiveBrowser that ends when a test says so."""
+    """A LiveBrowser that ends when a test says so; `closing` holds its close up."""
 
     def __init__(self) -> None:
         self.facts = FACTS
         self.client_count = 0
+        self.input_idle = timedelta(0)
+        self.closing: asyncio.Event | None = None
         self.crash: asyncio.Future[BrowserEnd] = asyncio.get_running_loop().create_future()
         self.closed_with: BrowserEnd | None = None
 
@@ -90,12 +93,15 @@ class FakeBrowser:
 
     async def close(self, end: BrowserEnd) -> None:
         self.closed_with = end
+        if self.closing is not None:
+            await self.closing.wait()
 
 
 class FakeLauncher:
     """Launches FakeBrowsers; `hold` makes launches wait, `error` makes them fail."""
 
     def __init__(self) -> None:
+        self.asked_for: list[SessionId] = []
         self.launched: list[tuple[StartOrder, FakeBrowser]] = []
         self.hold: asyncio.Event | None = None
         self.error: FleetError | None = None
@@ -104,6 +110,7 @@ class FakeLauncher:
         self.most_at_once = 0
 
     async def launch(self, order: StartOrder) -> FakeBrowser:
+        self.asked_for.append(order.session_id)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
@@ -148,6 +155,13 @@ class FakeGateway:
         if self.errors:
             raise self.errors.pop(0)
         return Instructions(assignments=list(self.assignments), heartbeat_interval=timedelta(seconds=5))
+
+
+class FakeMachine:
+    """A Machine that is as busy as a test says."""
+
+    def __init__(self) -> None:
+        self.pressure: Pressure | None = None
 
 
 class FakeKeys:

@@ -81,6 +81,18 @@ async def test_a_session_from_start_to_stop(node: NodeProcess, fleet: FakeFleet)
     assert not any(report.ended for report in fleet.heartbeats)
 
 
+async def test_reports_say_how_idle_the_browsers_and_how_busy_the_machine_is(
+    node: NodeProcess, fleet: FakeFleet
+) -> None:
+    await node.start_browser()
+
+    await until(lambda: fleet.running == [SESSION] and fleet.heartbeats[-1].HasField("pressure"))
+
+    report = fleet.heartbeats[-1]
+    assert report.running[0].input_idle.ToTimedelta() > timedelta(0)
+    assert 0 < report.pressure.memory < 1
+
+
 async def test_calls_without_the_right_token_are_refused(node: NodeProcess) -> None:
     request = browser_service_pb2.StopBrowserRequest(session_id=SESSION, epoch=1)
     async with node.calls() as calls:

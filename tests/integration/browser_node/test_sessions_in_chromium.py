@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import timedelta
 
 import av
 import httpx
@@ -72,6 +73,18 @@ async def test_nothing_is_left_of_a_closed_browser(host: Host) -> None:
 
     assert await asyncio.to_thread(alive, [info.pid for info in processes]) == []
     assert list(host.scratch.iterdir()) == []
+
+
+async def test_a_client_that_says_nothing_leaves_the_browser_idle_while_it_is_recorded(host: Host) -> None:
+    browser = await host.start()
+    async with connect(host.url()) as socket:
+        client = RawClient(socket)
+        await client.open_page()
+
+        await until(lambda: browser.input_idle > timedelta(seconds=1))
+
+        await client.call("Browser.getVersion")
+        assert browser.input_idle < timedelta(seconds=1)
 
 
 async def test_two_clients_see_the_same_pages_and_one_leaves_without_disturbing(

@@ -98,11 +98,51 @@ async def test_stopping_an_older_epoch_leaves_the_newer_alone(browsers: Browsers
     assert len(browsers.running()) == 1
 
 
-async def test_starts_beyond_the_limit_wait(browsers: Browsers, launcher: FakeLauncher) -> None:
-    await asyncio.gather(browsers.start(an_order()), browsers.start(an_order(session_id=OTHER)))
+async def test_of_a_burst_of_starts_no_more_than_the_limit_launch_at_once(clock: SteppedClock) -> None:
+    launcher = FakeLauncher()
+    launcher.hold = asyncio.Event()
+    browsers = Browsers(launcher=launcher, clock=clock, slots=6, parallel_starts=2)
+    async with browsers.hosting():
+        orders = [an_order(session_id=SessionId(f"pbs_{number:026}")) for number in range(6)]
+        starts = asyncio.gather(*(browsers.start(order) for order in orders))
+        await until(lambda: len(browsers.running()) == 6 and launcher.at_once == 2)
+        launcher.hold.set()
 
-    assert launcher.most_at_once == 1
-    assert len(launcher.launched) == 2
+        await starts
+
+    assert launcher.most_at_once == 2
+    assert len(launcher.launched) == 6
+
+
+async def test_a_start_that_waits_in_line_is_not_being_launched(browsers: Browsers, launcher: FakeLauncher) -> None:
+    # A launcher bounds each launch: what is not with it yet has all of its time before it.
+    launcher.hold = asyncio.Event()
+    first = asyncio.create_task(browsers.start(an_order()))
+    await until(lambda: launcher.at_once == 1)
+    second = asyncio.create_task(browsers.start(an_order(session_id=OTHER)))
+    await until(lambda: len(browsers.running()) == 2)
+    assert launcher.asked_for == [SESSION]
+
+    launcher.hold.set()
+
+    await asyncio.gather(first, second)
+    assert launcher.asked_for == [SESSION, OTHER]
+
+
+async def test_a_start_that_is_stopped_in_line_is_never_launched(browsers: Browsers, launcher: FakeLauncher) -> None:
+    launcher.hold = asyncio.Event()
+    first = asyncio.create_task(browsers.start(an_order()))
+    await until(lambda: launcher.at_once == 1)
+    second = asyncio.create_task(browsers.start(an_order(session_id=OTHER)))
+    await until(lambda: len(browsers.running()) == 2)
+
+    await browsers.stop(OTHER, 1, CloseReason.USER_REQUESTED)
+    launcher.hold.set()
+
+    with pytest.raises(BrowserStartFailed):
+        await second
+    await first
+    assert launcher.asked_for == [SESSION]
 
 
 async def test_a_start_goes_on_when_its_caller_is_gone(browsers: Browsers, launcher: FakeLauncher) -> None:
@@ -190,7 +230,7 @@ async def test_a_browser_that_is_not_assigned_any_more_is_stopped(browsers: Brow
 
     browsers.apply(reported, [Assignment(OTHER, 1, timedelta(minutes=1))])
 
-    assert browsers.running() == [RunningBrowser(OTHER, 1)]
+    assert [browser.session_id for browser in browsers.running()] == [OTHER]
     assert browsers.unreported() == []
 
 
@@ -218,6 +258,35 @@ async def test_a_draining_node_starts_nothing(browsers: Browsers) -> None:
 
     with pytest.raises(NodeDraining):
         await browsers.start(an_order())
+
+
+async def test_a_report_says_how_long_each_browser_idles(browsers: Browsers, launcher: FakeLauncher) -> None:
+    await browsers.start(an_order())
+    launcher.launched[0][1].input_idle = timedelta(seconds=7)
+    launcher.hold = asyncio.Event()
+    starting = asyncio.create_task(browsers.start(an_order(session_id=OTHER)))
+    await until(lambda: launcher.at_once == 1)
+
+    reported = browsers.running()
+
+    assert reported == [RunningBrowser(SESSION, 1, 0, timedelta(seconds=7)), RunningBrowser(OTHER, 1)]
+    launcher.hold.set()
+    await starting
+
+
+async def test_nothing_starts_while_browsers_are_evicted(browsers: Browsers, launcher: FakeLauncher) -> None:
+    await browsers.start(an_order())
+    last = launcher.launched[0][1]
+    last.closing = asyncio.Event()
+    eviction = asyncio.create_task(browsers.evict(BrowserEnd(CloseReason.NODE_LOST)))
+    await until(lambda: last.closed_with is not None)
+
+    with pytest.raises(NodeDraining):
+        await browsers.start(an_order(session_id=OTHER))
+
+    last.closing.set()
+    await eviction
+    assert await browsers.start(an_order(session_id=OTHER)) == FACTS
 
 
 async def test_clients_are_told_whether_a_session_never_was_or_has_ended(browsers: Browsers) -> None:

@@ -5,12 +5,20 @@ from datetime import timedelta
 import pytest
 
 from browser_node.domain.browser import Assignment, BrowserEnd, BrowserKind, CloseReason, InstalledBrowser
-from browser_node.domain.errors import RegistrationEnded
+from browser_node.domain.errors import RegistrationEnded, SessionNotOpen
 from browser_node.usecases.browsers import Browsers
 from browser_node.usecases.membership import Membership
-from browser_node.usecases.ports import NodeProfile
+from browser_node.usecases.ports import NodeProfile, Pressure
 from fleetkit.errors import Unavailable
-from tests.support.node_fakes import SESSION, FakeGateway, FakeKeys, FakeLauncher, SteppedClock, an_order
+from tests.support.node_fakes import (
+    SESSION,
+    FakeGateway,
+    FakeKeys,
+    FakeLauncher,
+    FakeMachine,
+    SteppedClock,
+    an_order,
+)
 from tests.support.waiting import until
 
 PROFILE = NodeProfile(
@@ -28,9 +36,15 @@ class Node:
         self.launcher = FakeLauncher()
         self.gateway = FakeGateway()
         self.keys = FakeKeys()
+        self.machine = FakeMachine()
         self.browsers = Browsers(launcher=self.launcher, clock=self.clock, slots=2, parallel_starts=2)
         self.membership = Membership(
-            browsers=self.browsers, gateway=self.gateway, profile=PROFILE, keys=self.keys, clock=self.clock
+            browsers=self.browsers,
+            machine=self.machine,
+            gateway=self.gateway,
+            profile=PROFILE,
+            keys=self.keys,
+            clock=self.clock,
         )
 
 
@@ -48,6 +62,16 @@ async def node() -> AsyncIterator[Node]:
 async def test_a_node_registers_and_trusts_the_key_that_it_is_given(node: Node) -> None:
     assert node.gateway.registrations == 1
     assert node.keys.trusted == [("pem", "nod_1")]
+
+
+async def test_a_report_says_how_busy_the_machine_is_once_that_is_known(node: Node) -> None:
+    assert node.gateway.reports[-1].pressure is None
+    node.machine.pressure = Pressure(cpu=0.5, memory=0.25)
+    node.browsers.news.set()
+
+    await until(lambda: node.gateway.reports[-1].pressure is not None)
+
+    assert node.gateway.reports[-1].pressure == Pressure(cpu=0.5, memory=0.25)
 
 
 async def test_a_crash_is_told_at_once(node: Node) -> None:
@@ -82,6 +106,39 @@ async def test_a_node_whose_registration_ended_ends_everything_and_registers_ane
 
     assert node.launcher.launched[0][1].closed_with == BrowserEnd(CloseReason.NODE_LOST, "The node was declared lost.")
     assert node.browsers.running() == []
+
+
+async def test_until_a_node_has_registered_anew_nobody_attaches_to_what_it_held(node: Node) -> None:
+    await node.browsers.start(an_order())
+    browser = node.launcher.launched[0][1]
+    browser.closing = asyncio.Event()
+    node.gateway.errors = [RegistrationEnded("lost")]
+    node.browsers.news.set()
+    await until(lambda: browser.closed_with is not None)
+
+    with pytest.raises(SessionNotOpen, match="NODE_LOST"):
+        node.browsers.find(SESSION, 1)
+
+    assert node.gateway.registrations == 1
+    browser.closing.set()
+    await until(lambda: node.gateway.registrations == 2)
+    with pytest.raises(SessionNotOpen, match="NODE_LOST"):
+        node.browsers.find(SESSION, 1)
+
+
+async def test_a_node_that_is_cut_off_ends_a_session_at_its_own_deadline(node: Node) -> None:
+    await node.browsers.start(an_order(remaining=timedelta(seconds=30)))
+    node.gateway.errors = [Unavailable("away")] * 100
+    node.clock.step(timedelta(seconds=31))
+    await node.browsers.enforce_deadlines()
+    await node.membership.enforce_isolation()
+    assert len(node.browsers.running()) == 1
+    node.clock.step(timedelta(seconds=1))
+
+    await node.browsers.enforce_deadlines()
+
+    assert [ended.end.reason for ended in node.browsers.unreported()] == [CloseReason.TIMED_OUT]
+    await node.browsers.wait_empty()
 
 
 async def test_a_node_that_nobody_answers_ends_its_browsers(node: Node) -> None:

@@ -7,6 +7,7 @@ import pytest
 from browser_node.adapters.chromium.command_filter import SessionFolders
 from browser_node.adapters.chromium.connection import Connection
 from browser_node.adapters.chromium.multiplexer import CdpError
+from browser_node.adapters.chromium.node_session import NodeSession
 from browser_node.adapters.chromium.pipe import MessageSplitter
 from tests.support.cdp import FakeClient, FakePipe
 from tests.support.waiting import until
@@ -259,6 +260,34 @@ async def test_the_page_that_a_client_acts_on_is_told() -> None:
     a.say({"id": 1, "method": "Page.bringToFront", "sessionId": CHILD})
 
     assert a.actions == ["T"]
+
+
+async def test_what_a_client_says_is_input() -> None:
+    pipe = FakePipe()
+    a = await attached(pipe, ROOT_A)
+    pipe.multiplexer.last_input = 0.0
+
+    a.say({"id": 1, "method": "Browser.getVersion"})
+
+    assert pipe.multiplexer.last_input > 0
+
+
+async def test_what_the_node_and_the_browser_say_is_no_input() -> None:
+    pipe = FakePipe()
+    a = await attached(pipe, ROOT_A)
+    pipe.multiplexer.last_input = 0.0
+    session = NodeSession(pipe.multiplexer, lambda message: None)
+    opening = asyncio.create_task(session.open())
+    await until(lambda: len(pipe.commands("Target.attachToBrowserTarget")) == 2)
+    pipe.answer("Target.attachToBrowserTarget", {"sessionId": ROOT_B})
+    await opening
+
+    session.tell("Page.screencastFrameAck")
+    pipe.multiplexer.tell("Browser.getVersion", {})
+    pipe.event("Page.loadEventFired", {}, session=ROOT_A)
+    a.connection.leave()
+
+    assert pipe.multiplexer.last_input == 0
 
 
 async def test_pending_calls_of_an_ended_browser_are_answered_with_the_reason() -> None:

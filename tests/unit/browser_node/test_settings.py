@@ -4,6 +4,7 @@ from browser_node.settings import Settings
 from fleetkit.settings import SettingsError
 
 GOOD = {
+    "FLEET_GRPC_LISTEN": "127.0.0.1:5",
     "FLEET_SESSION_API_ADDRESS": "127.0.0.1:1",
     "FLEET_ARTIFACT_STORE_ADDRESS": "127.0.0.1:2",
     "FLEET_NODE_KEY": "bf_x",

@@ -1,5 +1,6 @@
 """A fleet's front door in this process, which tests script and question."""
 
+import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -53,7 +54,11 @@ UNAVAILABLE = refusal(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
 
 
 def a_session(
-    *, session_id: str = SESSION_ID, state: str = "RUNNING", close_reason: str = "UNSPECIFIED"
+    *,
+    session_id: str = SESSION_ID,
+    state: str = "RUNNING",
+    close_reason: str = "UNSPECIFIED",
+    queue_position: int | None = None,
 ) -> session_pb2.Session:
     session = session_pb2.Session(
         id=session_id,
@@ -61,9 +66,18 @@ def a_session(
         close_reason=session_pb2.CloseReason.Value(f"CLOSE_REASON_{close_reason}"),
         cdp_url=f"http://127.0.0.1:1/attach/{session_id}",
     )
+    if queue_position is not None:
+        session.queue.CopyFrom(session_pb2.QueuePlace(position=queue_position, message="Every slot is taken."))
     if state in ("CLOSED", "FAILED"):
         session.end_time.FromDatetime(END_TIME)
     return session
+
+
+def news(
+    kind: str, session: session_pb2.Session | None = None, *, resume_token: str = ""
+) -> session_service_pb2.WatchSessionsResponse:
+    number = session_service_pb2.WatchSessionsResponse.Type.Value(f"TYPE_{kind}")
+    return session_service_pb2.WatchSessionsResponse(type=number, session=session, resume_token=resume_token)
 
 
 def an_artifact(*, artifact_id: str = ARTIFACT_ID, state: str = "STORED", name: str = "a.csv") -> artifact_pb2.Artifact:
@@ -79,12 +93,17 @@ def an_artifact(*, artifact_id: str = ARTIFACT_ID, state: str = "STORED", name: 
 class FleetDouble:
     """What the front door answers, and what it was asked.
 
-    `refusals[method]` are sent first, one a call; `before[method]` runs within each call.
+    `refusals[method]` are sent first, one a call; `before[method]` runs within each call. `created` are the answers of
+    the next creates, before `session` is. Each watch sends one of `watches`, and ends if that ends with a status.
     """
 
     def __init__(self) -> None:
         self.address = ""
         self.session = a_session()
+        self.created: list[session_pb2.Session] = []
+        self.watches: list[list[session_service_pb2.WatchSessionsResponse | status_pb2.Status]] = []
+        # Set when a caller leaves a watch.
+        self.left = asyncio.Event()
         self.session_pages: list[list[session_pb2.Session]] = []
         self.artifact_pages: list[list[artifact_pb2.Artifact]] = []
         self.artifact = an_artifact()
@@ -117,7 +136,7 @@ class _Sessions(session_service_pb2_grpc.SessionServiceServicer):
         self, request: session_service_pb2.CreateSessionRequest, context: Context
     ) -> session_pb2.Session:
         await self._double.called("CreateSession", request, context)
-        return self._double.session
+        return self._double.created.pop(0) if self._double.created else self._double.session
 
     async def GetSession(self, request: session_service_pb2.GetSessionRequest, context: Context) -> session_pb2.Session:
         await self._double.called("GetSession", request, context)
@@ -134,6 +153,45 @@ class _Sessions(session_service_pb2_grpc.SessionServiceServicer):
     ) -> session_pb2.Session:
         await self._double.called("CloseSession", request, context)
         return a_session(state="CLOSED", close_reason="USER_REQUESTED")
+
+    async def OccupySession(
+        self, request: session_service_pb2.OccupySessionRequest, context: Context
+    ) -> session_pb2.Session:
+        await self._double.called("OccupySession", request, context)
+        session = a_session()
+        session.occupied = True
+        session.occupancy.generation = 7
+        return session
+
+    async def ReleaseSession(
+        self, request: session_service_pb2.ReleaseSessionRequest, context: Context
+    ) -> session_pb2.Session:
+        await self._double.called("ReleaseSession", request, context)
+        return a_session()
+
+    async def WatchSessions(
+        self, request: session_service_pb2.WatchSessionsRequest, context: Context
+    ) -> AsyncIterator[session_service_pb2.WatchSessionsResponse]:
+        await self._double.called("WatchSessions", request, context)
+        for item in self._double.watches.pop(0):
+            if isinstance(item, status_pb2.Status):
+                await context.abort_with_status(rpc_status.to_status(item))
+            else:
+                yield item
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._double.left.set()
+
+    async def TakeControl(
+        self, request: session_service_pb2.TakeControlRequest, context: Context
+    ) -> session_pb2.Session:
+        raise NotImplementedError("the client does not call it")
+
+    async def ReleaseControl(
+        self, request: session_service_pb2.ReleaseControlRequest, context: Context
+    ) -> session_pb2.Session:
+        raise NotImplementedError("the client does not call it")
 
     async def ReapSession(
         self, request: session_service_pb2.ReapSessionRequest, context: Context

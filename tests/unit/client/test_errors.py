@@ -9,17 +9,22 @@ from browserfleet.client import (
     ArtifactNotFound,
     CallTimedOut,
     CloseReason,
+    ControlTaken,
     Fleet,
     FleetError,
     FleetFull,
+    HolderKind,
     InvalidRequest,
     LimitReached,
     NoCapableNode,
     PermissionDenied,
+    QueueTimedOut,
+    QuotaExceeded,
     RequestIdReused,
     SessionEnded,
     SessionNotFound,
     SessionNotOpen,
+    SessionOccupied,
     SessionState,
     TimeoutLimit,
     Unauthenticated,
@@ -35,7 +40,12 @@ _CODE = grpc.StatusCode
         (_CODE.NOT_FOUND, "SESSION_NOT_FOUND", SessionNotFound),
         (_CODE.NOT_FOUND, "ARTIFACT_NOT_FOUND", ArtifactNotFound),
         (_CODE.RESOURCE_EXHAUSTED, "NO_CAPACITY", FleetFull),
-        (_CODE.RESOURCE_EXHAUSTED, "SOME_QUOTA", LimitReached),
+        (_CODE.RESOURCE_EXHAUSTED, "QUEUE_FULL", FleetFull),
+        (_CODE.RESOURCE_EXHAUSTED, "QUEUE_TIMED_OUT", QueueTimedOut),
+        (_CODE.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", QuotaExceeded),
+        (_CODE.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHES", LimitReached),
+        (_CODE.FAILED_PRECONDITION, "SESSION_OCCUPIED", SessionOccupied),
+        (_CODE.FAILED_PRECONDITION, "CONTROL_TAKEN", ControlTaken),
         (_CODE.FAILED_PRECONDITION, "NO_CAPABLE_NODE", NoCapableNode),
         (_CODE.ALREADY_EXISTS, "REQUEST_ID_REUSED", RequestIdReused),
         (_CODE.UNAUTHENTICATED, "CREDENTIALS_INVALID", Unauthenticated),
@@ -95,6 +105,32 @@ async def test_a_session_that_is_not_up_yet_has_not_ended(fleet: Fleet, double: 
         await (await fleet.get(SESSION_ID)).extend("10m")
     assert not isinstance(caught.value, SessionEnded)
     assert caught.value.state is SessionState.STARTING
+
+
+async def test_a_quota_says_what_it_is_and_when_to_ask_again(fleet: Fleet, double: FleetDouble) -> None:
+    wait = timedelta(seconds=7)
+    double.refusals["CreateSession"] = [
+        refusal(
+            _CODE.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", retry_after=wait, quota="open_sessions", limit="5", used="5"
+        )
+    ]
+    with pytest.raises(QuotaExceeded) as caught:
+        async with fleet.session():
+            pass
+    error = caught.value
+    assert (error.quota, error.limit, error.used, error.retry_after) == ("open_sessions", 5, 5, wait)
+
+
+async def test_a_refused_holder_learns_who_has_the_session(fleet: Fleet, double: FleetDouble) -> None:
+    double.refusals["OccupySession"] = [
+        refusal(_CODE.FAILED_PRECONDITION, "SESSION_OCCUPIED", holder_kind="AGENT", holder_id="agent-1", generation="3")
+    ]
+    session = await fleet.get(SESSION_ID)
+    with pytest.raises(SessionOccupied) as caught:
+        async with session.occupy(task="task-1"):
+            pass
+    assert (caught.value.holder_kind, caught.value.holder_id) == (HolderKind.AGENT, "agent-1")
+    assert double.asked("ReleaseSession") == 0
 
 
 async def test_a_state_of_a_newer_fleet_reads_as_unspecified() -> None:

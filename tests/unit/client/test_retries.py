@@ -16,6 +16,11 @@ async def test_a_read_is_repeated_while_the_fleet_is_unavailable(fleet: Fleet, d
     assert double.asked("GetSession") == 4
 
 
+async def test_a_replica_that_stops_is_asked_again(fleet: Fleet, double: FleetDouble) -> None:
+    double.refusals["GetSession"] = [refusal(grpc.StatusCode.UNAVAILABLE, "SERVICE_STOPPING")]
+    assert (await fleet.get(SESSION_ID)).id == SESSION_ID
+
+
 async def test_the_fourth_attempt_is_the_last(fleet: Fleet, double: FleetDouble) -> None:
     double.refusals["GetSession"] = [UNAVAILABLE] * 9
     with pytest.raises(FleetUnavailable):

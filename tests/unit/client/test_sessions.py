@@ -10,7 +10,9 @@ from browserfleet.client import (
     CloseReason,
     Fleet,
     FleetUnavailable,
+    QueueTimedOut,
     SessionEnded,
+    SessionNotReady,
     SessionState,
     WaitTimedOut,
 )
@@ -123,6 +125,96 @@ async def test_a_created_session_that_failed_at_once_is_an_error(fleet: Fleet, d
     assert caught.value.close_reason is CloseReason.START_FAILED
 
 
+def creates(double: FleetDouble) -> list[session_service_pb2.CreateSessionRequest]:
+    return [request for _, request in double.calls if isinstance(request, session_service_pb2.CreateSessionRequest)]
+
+
+async def test_a_session_that_is_not_up_yet_is_waited_for_under_one_request_id(
+    fleet: Fleet, double: FleetDouble
+) -> None:
+    double.created = [a_session(state="QUEUED", queue_position=2), a_session(state="STARTING")]
+    async with fleet.session() as session:
+        assert session.state is SessionState.RUNNING
+    assert len(creates(double)) == 3
+    assert len({request.request_id for request in creates(double)}) == 1
+
+
+async def test_a_session_that_is_not_up_in_time_is_closed_and_tells_its_place(
+    fleet: Fleet, double: FleetDouble
+) -> None:
+    double.session = a_session(state="QUEUED", queue_position=4)
+    with pytest.raises(SessionNotReady, match="in place 4 of the queue: Every slot is taken") as caught:
+        async with fleet.session(wait="50ms"):
+            pass
+    assert (caught.value.state, caught.value.queue_position) == (SessionState.QUEUED, 4)
+    assert double.asked("CloseSession") == 1
+
+
+async def test_waiting_in_the_queue_outlasts_a_restart_of_the_fleet(fleet: Fleet, double: FleetDouble) -> None:
+    double.created = [a_session(state="QUEUED", queue_position=1)]
+
+    async def away_after_the_first_create() -> None:
+        if double.asked("CreateSession") == 1:
+            double.refusals["CreateSession"] = [UNAVAILABLE] * 6
+
+    double.before["CreateSession"] = away_after_the_first_create
+    async with fleet.session() as session:
+        assert session.state is SessionState.RUNNING
+    assert len(creates(double)) == 8
+
+
+async def test_a_queue_that_times_out_is_an_error_of_its_own(fleet: Fleet, double: FleetDouble) -> None:
+    double.refusals["CreateSession"] = [refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_TIMED_OUT")]
+    with pytest.raises(QueueTimedOut):
+        async with fleet.session():
+            pass
+
+
+async def test_a_cancel_while_the_session_waits_closes_it(fleet: Fleet, double: FleetDouble) -> None:
+    double.session = a_session(state="QUEUED", queue_position=1)
+    waiting = asyncio.Event()
+
+    async def at_the_second_create() -> None:
+        if double.asked("CreateSession") > 1:
+            waiting.set()
+            await asyncio.Event().wait()
+
+    async def use() -> None:
+        async with fleet.session():
+            pytest.fail("the block must not start")
+
+    double.before["CreateSession"] = at_the_second_create
+    task = asyncio.create_task(use())
+    await waiting.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert double.asked("CloseSession") == 1
+
+
+async def test_what_a_session_should_be_like_travels_with_the_create(fleet: Fleet, double: FleetDouble) -> None:
+    async with fleet.session(labels={"team": "qa"}, idle_timeout="90s", queue_timeout=0):
+        pass
+    async with fleet.session():
+        pass
+    chosen, default = creates(double)
+    assert (dict(chosen.labels), chosen.idle_timeout.seconds) == ({"team": "qa"}, 90)
+    assert (chosen.HasField("queue_timeout"), chosen.queue_timeout.seconds) == (True, 0)
+    assert not any(default.HasField(field) for field in ("idle_timeout", "queue_timeout"))
+
+
+async def test_a_session_tells_its_labels_its_place_and_whether_it_is_occupied(
+    fleet: Fleet, double: FleetDouble
+) -> None:
+    double.session = a_session(state="QUEUED", queue_position=3)
+    double.session.labels["team"] = "qa"
+    double.session.occupied = True
+    session = await fleet.get(SESSION_ID)
+    assert (session.labels, session.queue_position, session.occupied) == ({"team": "qa"}, 3, True)
+    double.session = a_session()
+    assert (await session.refresh()).queue_position is None
+
+
 async def test_the_timeout_and_the_key_travel_with_the_create(fleet: Fleet, double: FleetDouble) -> None:
     async with fleet.session(timeout=30):
         pass
@@ -144,12 +236,14 @@ async def test_a_list_runs_over_all_pages(fleet: Fleet, double: FleetDouble) -> 
     ids = [f"pbs_{number:026}" for number in range(5)]
     sessions = [a_session(session_id=session_id) for session_id in ids]
     double.session_pages = [sessions[:2], [], sessions[2:]]
-    assert [session.id async for session in fleet.list(states=["RUNNING"], page_size=2)] == ids
+    found = fleet.list(states=["RUNNING"], labels={"team": "qa"}, page_size=2)
+    assert [session.id async for session in found] == ids
     requests = [request for _, request in double.calls if isinstance(request, session_service_pb2.ListSessionsRequest)]
     assert [request.page_token for request in requests] == ["", "1", "2"]
     assert {(request.page_size, *request.filter.states) for request in requests} == {
         (2, session_pb2.Session.STATE_RUNNING)
     }
+    assert all(dict(request.filter.labels) == {"team": "qa"} for request in requests)
 
 
 async def test_downloads_run_over_all_pages(fleet: Fleet, double: FleetDouble) -> None:

@@ -16,6 +16,7 @@ from browser_node.adapters.chromium.folders import Scratch, default_scratch
 from browser_node.adapters.chromium.launcher import BrowserPlots, ChromiumLauncher, find_programs
 from browser_node.adapters.disk_spool import DiskSpool
 from browser_node.adapters.fleet_keys import FleetKeys, TokenGate
+from browser_node.adapters.linux_machine import LinuxMachine
 from browser_node.adapters.session_api_client import GrpcFleetGateway
 from browser_node.rpc.authenticator import NodeAuthenticator
 from browser_node.rpc.browser_servicer import BrowserServicer
@@ -34,6 +35,7 @@ from fleetkit.rpc.server import Service, serving
 _DEADLINE_PASS = timedelta(milliseconds=250)
 _ISOLATION_PASS = timedelta(seconds=1)
 _ORPHAN_PASS = timedelta(seconds=1)
+_PRESSURE_PASS = timedelta(seconds=5)
 _FLUSH_TIMEOUT = timedelta(seconds=10)
 _RPC_GRACE = timedelta(seconds=2)
 
@@ -41,7 +43,7 @@ _RPC_GRACE = timedelta(seconds=2)
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then drain. Raises when the machine cannot host browsers."""
     adopt_orphans()
-    ids, clock, keys = RandomIds(), SystemClock(), FleetKeys()
+    ids, clock, keys, machine = RandomIds(), SystemClock(), FleetKeys(), LinuxMachine()
     scratch = Scratch(settings.scratch_dir or default_scratch(settings.state_dir))
     with owned_state(settings.state_dir), claimed_accounts() as accounts, scratch.prepared():
         spool = DiskSpool(settings.state_dir / "spool", ids=ids)
@@ -69,18 +71,28 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         )
         attach = AttachServer(TokenGate(keys=keys, browsers=browsers))
         async with (
-            channel(settings.session_api_address) as session_api,
-            channel(settings.artifact_store_address, retries=False) as artifact_store,
+            channel(settings.session_api_address, tls=settings.tls) as session_api,
+            channel(settings.artifact_store_address, retries=False, tls=settings.tls) as artifact_store,
         ):
             uploads = Uploads(queue=spool, store=GrpcArtifactStore(artifact_store))
             gateway = GrpcFleetGateway(session_api, key=settings.node_key)
-            membership = Membership(browsers=browsers, gateway=gateway, profile=profile, keys=keys, clock=clock)
+            membership = Membership(
+                browsers=browsers, machine=machine, gateway=gateway, profile=profile, keys=keys, clock=clock
+            )
             async with (
-                background(uploads.run(), every(_ORPHAN_PASS, OrphanCollector().collect)),
+                background(
+                    uploads.run(),
+                    every(_ORPHAN_PASS, OrphanCollector().collect),
+                    every(_PRESSURE_PASS, machine.measure),
+                ),
                 browsers.hosting(),
                 attach.listening(settings.attach_listen),
                 serving(
-                    settings.grpc_listen, [service], authenticator=NodeAuthenticator(keys), grace=_RPC_GRACE
+                    settings.grpc_listen,
+                    [service],
+                    authenticator=NodeAuthenticator(keys),
+                    grace=_RPC_GRACE,
+                    tls=settings.tls,
                 ) as server,
             ):
                 async with background(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from fleetkit.rpc.tls import TlsIdentity, read_tls
 from fleetkit.settings import Secret, SettingsError, SettingsReader
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
@@ -22,6 +23,7 @@ class Settings:
     node_name: str
     grpc_listen: str
     grpc_advertise: str
+    tls: TlsIdentity | None
     attach_listen: str
     attach_url: str
     slots: int
@@ -34,15 +36,26 @@ class Settings:
     def from_env(cls, env: Mapping[str, str]) -> Self:
         """Raises SettingsError naming every bad variable."""
         reader = SettingsReader(env)
+        session_api = reader.text("FLEET_SESSION_API_ADDRESS")
+        artifact_store = reader.text("FLEET_ARTIFACT_STORE_ADDRESS")
+        listen = reader.text("FLEET_GRPC_LISTEN", "0.0.0.0:50061")
         scratch_dir = reader.optional_text("FLEET_SCRATCH_DIR")
         chrome_binary = reader.optional_text("FLEET_CHROME_BINARY")
         settings = cls(
-            session_api_address=reader.text("FLEET_SESSION_API_ADDRESS"),
-            artifact_store_address=reader.text("FLEET_ARTIFACT_STORE_ADDRESS"),
+            session_api_address=session_api,
+            artifact_store_address=artifact_store,
             node_key=reader.secret("FLEET_NODE_KEY"),
             node_name=reader.text("FLEET_NODE_NAME"),
-            grpc_listen=reader.text("FLEET_GRPC_LISTEN", "0.0.0.0:50061"),
+            grpc_listen=listen,
             grpc_advertise=reader.text("FLEET_GRPC_ADVERTISE"),
+            tls=read_tls(
+                reader,
+                {
+                    "FLEET_GRPC_LISTEN": listen,
+                    "FLEET_SESSION_API_ADDRESS": session_api,
+                    "FLEET_ARTIFACT_STORE_ADDRESS": artifact_store,
+                },
+            ),
             attach_listen=reader.text("FLEET_ATTACH_LISTEN", "0.0.0.0:9223"),
             attach_url=reader.text("FLEET_ATTACH_URL"),
             slots=reader.integer("FLEET_SLOTS", 4, minimum=1),

@@ -17,6 +17,7 @@ from browserfleet.client.errors import (
     BrowserStartFailed,
     CallTimedOut,
     ConfigurationInvalid,
+    ControlTaken,
     FleetError,
     FleetFull,
     FleetUnavailable,
@@ -24,11 +25,16 @@ from browserfleet.client.errors import (
     LimitReached,
     NoCapableNode,
     NotFound,
+    OccupancyLost,
     PermissionDenied,
+    QueueTimedOut,
+    QuotaExceeded,
     RequestIdReused,
     SessionEnded,
     SessionNotFound,
     SessionNotOpen,
+    SessionNotReady,
+    SessionOccupied,
     TimeoutLimit,
     TransferFailed,
     Unauthenticated,
@@ -36,8 +42,8 @@ from browserfleet.client.errors import (
 )
 from browserfleet.client.fleet import Fleet
 from browserfleet.client.session import Session
-from browserfleet.client.settings import FleetSettings
-from browserfleet.client.states import ArtifactState, CloseReason, SessionState
+from browserfleet.client.settings import FleetSettings, TlsSettings
+from browserfleet.client.states import ArtifactState, CloseReason, HolderKind, SessionState, WatchKind
 
 __all__ = [
     "Artifact",
@@ -49,25 +55,34 @@ __all__ = [
     "CallTimedOut",
     "CloseReason",
     "ConfigurationInvalid",
+    "ControlTaken",
     "Fleet",
     "FleetError",
     "FleetFull",
     "FleetSettings",
     "FleetUnavailable",
+    "HolderKind",
     "InvalidRequest",
     "LimitReached",
     "NoCapableNode",
     "NotFound",
+    "OccupancyLost",
     "PermissionDenied",
+    "QueueTimedOut",
+    "QuotaExceeded",
     "RequestIdReused",
     "Retries",
     "Session",
     "SessionEnded",
     "SessionNotFound",
     "SessionNotOpen",
+    "SessionNotReady",
+    "SessionOccupied",
     "SessionState",
     "TimeoutLimit",
+    "TlsSettings",
     "TransferFailed",
     "Unauthenticated",
     "WaitTimedOut",
+    "WatchKind",
 ]

@@ -2,14 +2,15 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
 import grpc
 
-from browserfleet.client.errors import BrowserStartFailed, FleetUnavailable
+from browserfleet.client.errors import BrowserStartFailed, ConfigurationInvalid, FleetUnavailable
+from browserfleet.client.settings import TlsSettings, is_loopback
 from browserfleet.client.status import from_rpc_error
 
 Request = TypeVar("Request")
@@ -49,9 +50,22 @@ class Retries:
         return max(asked_for, longest * (0.5 + self.draw() / 2))
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    """Return a channel to `host:port`; the connection is made at the first call."""
-    return grpc.aio.insecure_channel(address, options=list(_CHANNEL_OPTIONS))
+def open_channel(address: str, *, tls: TlsSettings | None = None, allow_plaintext: bool = False) -> grpc.aio.Channel:
+    """Return a channel to `host:port`; the connection is made at the first call.
+
+    Raises ConfigurationInvalid for plaintext to another machine, unless that is allowed: each call carries the key.
+    """
+    options = list(_CHANNEL_OPTIONS)
+    if tls is not None:
+        return grpc.aio.secure_channel(address, _credentials(tls), options=options)
+    if not allow_plaintext and not is_loopback(address.rpartition(":")[0]):
+        raise ConfigurationInvalid([f"{address} is another machine, and the key would travel in plaintext: give tls"])
+    return grpc.aio.insecure_channel(address, options=options)
+
+
+def _credentials(tls: TlsSettings) -> grpc.ChannelCredentials:
+    certificate, key = (text.encode() if text else None for text in (tls.certificate, tls.key))
+    return grpc.ssl_channel_credentials(tls.ca.encode(), key, certificate)
 
 
 def _trace_injector() -> Callable[[dict[str, str]], object]:
@@ -84,9 +98,7 @@ class Calls:
         With `repeatable` the call is sent again after UNAVAILABLE, within the one deadline of `timeout`. A browser
         that did not start is not asked for again: the same request would only name the same failed session.
         """
-        trace: dict[str, str] = {}
-        self._inject(trace)
-        metadata = (*self._metadata, *trace.items())
+        metadata = self._headers()
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout.total_seconds()
         attempt = 1
@@ -101,3 +113,24 @@ class Calls:
                     raise error from rpc_error
             await asyncio.sleep(wait)
             attempt += 1
+
+    async def stream(
+        self, method: "grpc.aio.UnaryStreamMultiCallable[Request, Response]", request: Request
+    ) -> AsyncGenerator[Response, None]:
+        """Yield the messages of a call that has no deadline, or raise the fleet's typed error.
+
+        Closing this generator ends the call.
+        """
+        call = method(request, metadata=self._headers())
+        try:
+            async for message in call:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+        finally:
+            call.cancel()
+
+    def _headers(self) -> tuple[tuple[str, str], ...]:
+        trace: dict[str, str] = {}
+        self._inject(trace)
+        return (*self._metadata, *trace.items())

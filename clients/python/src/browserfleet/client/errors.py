@@ -8,7 +8,7 @@ says beside it; no message holds a key or a token.
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from browserfleet.client.states import CloseReason, SessionState
+from browserfleet.client.states import CloseReason, HolderKind, SessionState
 
 
 class FleetError(Exception):
@@ -90,12 +90,62 @@ class SessionEnded(SessionNotOpen):
         self.at = at
 
 
+class SessionOccupied(FleetError):
+    """Another task or agent holds the session."""
+
+    @property
+    def holder_kind(self) -> HolderKind:
+        """What kind of run holds it."""
+        return HolderKind(self.metadata.get("holder_kind", "").removeprefix("HOLDER_KIND_"))
+
+    @property
+    def holder_id(self) -> str:
+        """ID of the run that holds it."""
+        return self.metadata.get("holder_id", "")
+
+
+class OccupancyLost(FleetError):
+    """The lease on the session is gone although its block goes on; the error behind it says why."""
+
+
+class ControlTaken(FleetError):
+    """Another person has control of the session."""
+
+    @property
+    def holder(self) -> str:
+        """Who has control."""
+        return self.metadata.get("holder", "")
+
+
 class FleetFull(FleetError):
-    """Every slot is taken; `retry_after`, where set, is when the fleet would have you ask again."""
+    """Every slot is taken, or every place in the queue; `retry_after`, where set, is when to ask again."""
+
+
+class QueueTimedOut(FleetFull):
+    """No slot came free before the queue timeout."""
 
 
 class LimitReached(FleetError):
     """A quota or a size limit is used up."""
+
+
+class QuotaExceeded(LimitReached):
+    """A quota of the organization is used up; `retry_after`, where set, is when to ask again."""
+
+    @property
+    def quota(self) -> str:
+        """Name of the quota."""
+        return self.metadata.get("quota", "")
+
+    @property
+    def limit(self) -> int | None:
+        """What the quota allows, where the fleet said so in a whole number."""
+        return _whole_number(self.metadata.get("limit", ""))
+
+    @property
+    def used(self) -> int | None:
+        """What is used of it, where the fleet said so in a whole number."""
+        return _whole_number(self.metadata.get("used", ""))
 
 
 class TimeoutLimit(FleetError):
@@ -130,9 +180,22 @@ class WaitTimedOut(FleetError):
     """What was waited for did not come within the bound."""
 
 
+class SessionNotReady(WaitTimedOut):
+    """The session was not up in time and was closed; `state` is what it was, `queue_position` its place if QUEUED."""
+
+    def __init__(self, message: str, *, state: SessionState, queue_position: int | None) -> None:
+        super().__init__(message, reason="SESSION_NOT_READY")
+        self.state = state
+        self.queue_position = queue_position
+
+
 class ArtifactFailed(FleetError):
     """The artifact's bytes were lost before they were stored."""
 
 
 class TransferFailed(FleetError):
     """The artifact's bytes did not arrive, or are not the bytes that the fleet stored."""
+
+
+def _whole_number(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None

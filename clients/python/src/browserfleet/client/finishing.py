@@ -1,9 +1,11 @@
-"""Work that has to finish although its caller is being cancelled."""
+"""Work that has to finish although its caller is being cancelled, or has failed."""
 
 import asyncio
 from collections.abc import Coroutine
 from datetime import timedelta
 from typing import TypeVar
+
+from browserfleet.client.errors import FleetError, FleetUnavailable
 
 Result = TypeVar("Result")
 
@@ -35,3 +37,25 @@ async def finish(work: Coroutine[None, None, Result], *, within: timedelta) -> R
     if not in_time:
         raise TimeoutError(f"not finished within {within.total_seconds():g} s")
     return task.result()
+
+
+async def finish_after(
+    error: BaseException | None,
+    work: Coroutine[None, None, object],
+    *,
+    within: timedelta,
+    otherwise: str,
+    reason: str,
+) -> None:
+    """Run `work` to its end behind a block, which raised `error` or nothing.
+
+    Where the work fails, `otherwise` says what follows from that: as FleetUnavailable, or as a note on what the block
+    raised, which matters more.
+    """
+    try:
+        await finish(work, within=within)
+    except (FleetError, TimeoutError) as fault:
+        unfinished = f"{otherwise}: {fault}"
+        if error is None:
+            raise FleetUnavailable(unfinished, reason=reason) from fault
+        error.add_note(unfinished)

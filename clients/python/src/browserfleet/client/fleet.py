@@ -1,29 +1,25 @@
 """The way in: a fleet of browsers."""
 
-import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import timedelta
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 from browserfleet.browser.v1 import browser_pb2
 from browserfleet.client.browsers import Browsers
 from browserfleet.client.calls import Calls, Retries, open_channel
-from browserfleet.client.durations import Span, to_duration
-from browserfleet.client.errors import FleetError, FleetUnavailable, InvalidRequest
-from browserfleet.client.finishing import finish
+from browserfleet.client.durations import Span, to_duration, to_timedelta
+from browserfleet.client.errors import InvalidRequest
 from browserfleet.client.front_door import FrontDoor
 from browserfleet.client.session import Reach, Session, ended
+from browserfleet.client.session_block import SessionBlock
 from browserfleet.client.settings import FleetSettings
-from browserfleet.client.states import SessionState
+from browserfleet.client.states import SessionState, WatchKind
 from browserfleet.client.transfer import open_http
+from browserfleet.client.watching import watching
 from browserfleet.session.v1 import session_pb2, session_service_pb2
-
-# Leaving a session's block is not held up longer than this, also when it is left by a cancel.
-CLOSE_TIMEOUT = timedelta(seconds=10)
 
 
 class Fleet:
@@ -45,7 +41,10 @@ class Fleet:
         return cls(FleetSettings.from_env(os.environ))
 
     async def __aenter__(self) -> Self:
-        channel = await self._exits.enter_async_context(open_channel(self._settings.grpc))
+        settings = self._settings
+        channel = await self._exits.enter_async_context(
+            open_channel(settings.grpc, tls=settings.tls, allow_plaintext=settings.allow_plaintext)
+        )
         http = await self._exits.enter_async_context(open_http())
         browsers = Browsers(self._settings)
         self._exits.push_async_callback(browsers.close)
@@ -60,21 +59,39 @@ class Fleet:
         await self._exits.aclose()
 
     def session(
-        self, *, timeout: Span = "60m", browser: str = "chrome", keep: bool = False, request_id: str | None = None
-    ) -> "SessionBlock":
+        self,
+        *,
+        timeout: Span = "60m",
+        browser: str = "chrome",
+        labels: Mapping[str, str] | None = None,
+        idle_timeout: Span | None = None,
+        queue_timeout: Span | None = None,
+        wait: Span = "5m",
+        keep: bool = False,
+        request_id: str | None = None,
+    ) -> SessionBlock:
         """Return a block that makes a session: `async with fleet.session(timeout="30m") as s`.
 
         `timeout` is the lifetime in whole minutes from 5 to 1440, as a timedelta, a string or a number of minutes;
-        `browser` is "chrome" or "msedge". Leaving the block always closes the session, also on an error or a cancel,
-        and takes at most 10 s for it; `keep=True` leaves it open until its deadline. `request_id` makes a create that
-        another process repeats name the same session; each block makes its own otherwise.
-        Entering raises InvalidRequest, NoCapableNode, FleetFull, BrowserStartFailed, FleetUnavailable.
+        `idle_timeout` ends it sooner when nothing happens for that long. `browser` is "chrome" or "msedge"; `labels`
+        are for finding the session again. When the fleet is full, the session waits in the fleet's queue for at most
+        `queue_timeout` (the operator's default; 0 does not wait). `wait` bounds how long entering takes in all: a
+        session that is not up by then is closed.
+        Leaving the block always closes the session, also on an error or a cancel, and takes at most 10 s for it;
+        `keep=True` leaves it open until its deadline. `request_id` makes a create that another process repeats name
+        the same session; each block makes its own otherwise.
+        Entering raises InvalidRequest, NoCapableNode, FleetFull, QuotaExceeded, QueueTimedOut, SessionNotReady,
+        BrowserStartFailed, SessionEnded, FleetUnavailable.
         """
-        spec = browser_pb2.BrowserSpec(browser_type=_browser_type(browser))
         request = session_service_pb2.CreateSessionRequest(
-            request_id=request_id or secrets.token_urlsafe(18), spec=spec, timeout=to_duration(timeout)
+            request_id=request_id or secrets.token_urlsafe(18),
+            spec=browser_pb2.BrowserSpec(browser_type=_browser_type(browser)),
+            timeout=to_duration(timeout),
+            labels=labels,
+            idle_timeout=None if idle_timeout is None else to_duration(idle_timeout),
+            queue_timeout=None if queue_timeout is None else to_duration(queue_timeout),
         )
-        return SessionBlock(self._open, request, keep=keep)
+        return SessionBlock(self._open, request, keep=keep, wait=to_timedelta(wait))
 
     async def attach(self, session_id: str) -> Session:
         """Return an open session by its ID. As a block, leaving it detaches and does not close.
@@ -91,15 +108,33 @@ class Fleet:
         reach = self._open()
         return Session(await reach.front_door.get(session_id), reach)
 
-    async def list(self, *, states: Sequence[SessionState | str] = (), page_size: int = 50) -> AsyncIterator[Session]:
+    async def list(
+        self,
+        *,
+        states: Sequence[SessionState | str] = (),
+        labels: Mapping[str, str] | None = None,
+        page_size: int = 50,
+    ) -> AsyncIterator[Session]:
         """Yield the organization's sessions, newest first, fetching `page_size` at a time.
 
-        `states` narrows it, for example to `["RUNNING"]`; raises ValueError for a state that does not exist.
+        `states` narrows it, for example to `["RUNNING"]`, and so do `labels`, which a session must all have. Raises
+        ValueError for a state that does not exist.
         """
         reach = self._open()
-        numbers = [session_pb2.Session.State.Value(f"STATE_{state}") for state in states]
-        async for message in reach.front_door.sessions(numbers, page_size):
+        async for message in reach.front_door.sessions(_matching(states, labels), page_size):
             yield Session(message, reach)
+
+    def watch(
+        self, *, states: Sequence[SessionState | str] = (), labels: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[tuple[WatchKind, Session], None]:
+        """Yield the sessions that match, as SNAPSHOT, then every change of them: `async for kind, session in …`.
+
+        `states` and `labels` narrow it as they do for `list`; LEFT is a session that does not match any more. It goes
+        on until the loop is left, also over restarts of the fleet. After one that took too long it begins anew with
+        SNAPSHOTs, which replace what was known before. Raises ValueError for a state that does not exist,
+        FleetUnavailable when no fleet answers at first, LimitReached.
+        """
+        return watching(self._open(), _matching(states, labels))
 
     async def close(self, session_id: str) -> Session:
         """End a session at once, for everybody, and return it; closing an ended one changes nothing.
@@ -115,53 +150,11 @@ class Fleet:
         return self._reach
 
 
-class SessionBlock:
-    """Makes a session at its start and closes it at its end; for one use."""
-
-    def __init__(
-        self, reach: Callable[[], Reach], request: session_service_pb2.CreateSessionRequest, *, keep: bool
-    ) -> None:
-        self._reach = reach
-        self._request = request
-        self._keep = keep
-        self._session: Session | None = None
-
-    async def __aenter__(self) -> Session:
-        reach = self._reach()
-        creation = asyncio.ensure_future(reach.front_door.create(self._request))
-        try:
-            message = await asyncio.shield(creation)
-        except asyncio.CancelledError:
-            # The fleet may have the session already, and nobody else knows its ID.
-            with contextlib.suppress(FleetError, TimeoutError):
-                await finish(_abandon(creation, reach), within=CLOSE_TIMEOUT)
-            raise
-        self._session = Session(message, reach)
-        if self._session.state.final:
-            raise ended(self._session)
-        return self._session
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        session = self._session
-        if session is None:
-            return
-        if self._keep:
-            await session.detach()
-            return
-        try:
-            await finish(session.close(), within=CLOSE_TIMEOUT)
-        except (FleetError, TimeoutError) as fault:
-            unclosed = f"session {session.id} could not be closed and stays open until its deadline: {fault}"
-            if error is None:
-                raise FleetUnavailable(unclosed, reason="CLOSE_FAILED") from fault
-            # What the block raised matters more.
-            error.add_note(unclosed)
-
-
-async def _abandon(creation: asyncio.Future[session_pb2.Session], reach: Reach) -> None:
-    await reach.front_door.close((await creation).id)
+def _matching(
+    states: Sequence[SessionState | str], labels: Mapping[str, str] | None
+) -> session_service_pb2.SessionFilter:
+    numbers = [session_pb2.Session.State.Value(f"STATE_{state}") for state in states]
+    return session_service_pb2.SessionFilter(states=numbers, labels=labels)
 
 
 def _browser_type(name: str) -> "browser_pb2.BrowserType.ValueType":

@@ -1,6 +1,7 @@
 """The fleet's gRPC front door, one method per call; messages in, messages out."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import timedelta
 
 import grpc
 
@@ -18,10 +19,12 @@ class FrontDoor:
         self._artifacts = artifact_service_pb2_grpc.ArtifactServiceStub(channel)
         self._calls = calls
 
-    async def create(self, request: session_service_pb2.CreateSessionRequest) -> session_pb2.Session:
+    async def create(
+        self, request: session_service_pb2.CreateSessionRequest, *, timeout: timedelta = CREATE_TIMEOUT
+    ) -> session_pb2.Session:
         # Safe to repeat under its request ID.
         return await self._calls.send(
-            self._sessions.CreateSession, request, timeout=CREATE_TIMEOUT, repeatable=bool(request.request_id)
+            self._sessions.CreateSession, request, timeout=timeout, repeatable=bool(request.request_id)
         )
 
     async def get(self, session_id: str) -> session_pb2.Session:
@@ -39,12 +42,22 @@ class FrontDoor:
         request = session_service_pb2.CloseSessionRequest(session_id=session_id)
         return await self._calls.send(self._sessions.CloseSession, request, repeatable=True)
 
+    async def occupy(self, request: session_service_pb2.OccupySessionRequest) -> session_pb2.Session:
+        return await self._calls.send(self._sessions.OccupySession, request, repeatable=True)
+
+    async def release(self, session_id: str, generation: int) -> session_pb2.Session:
+        request = session_service_pb2.ReleaseSessionRequest(session_id=session_id, generation=generation)
+        return await self._calls.send(self._sessions.ReleaseSession, request, repeatable=True)
+
+    def watch(
+        self, request: session_service_pb2.WatchSessionsRequest
+    ) -> AsyncGenerator[session_service_pb2.WatchSessionsResponse, None]:
+        return self._calls.stream(self._sessions.WatchSessions, request)
+
     async def sessions(
-        self, states: Sequence["session_pb2.Session.State.ValueType"], page_size: int
+        self, matching: session_service_pb2.SessionFilter, page_size: int
     ) -> AsyncIterator[session_pb2.Session]:
-        request = session_service_pb2.ListSessionsRequest(
-            page_size=page_size, filter=session_service_pb2.SessionFilter(states=states)
-        )
+        request = session_service_pb2.ListSessionsRequest(page_size=page_size, filter=matching)
         while True:
             page = await self._calls.send(self._sessions.ListSessions, request, repeatable=True)
             for session in page.sessions:

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -15,11 +16,12 @@ from browserfleet.artifact.v1 import artifact_pb2
 from browserfleet.client.artifact import Artifact, pauses
 from browserfleet.client.browsers import Browsers, Via
 from browserfleet.client.calls import Retries
-from browserfleet.client.durations import Span, to_timedelta
+from browserfleet.client.durations import Span, to_duration, to_timedelta
 from browserfleet.client.errors import AttachFailed, SessionEnded, SessionNotOpen, WaitTimedOut
 from browserfleet.client.front_door import FrontDoor
+from browserfleet.client.occupancy import Holding
 from browserfleet.client.states import CloseReason, SessionState
-from browserfleet.session.v1 import session_pb2
+from browserfleet.session.v1 import session_pb2, session_service_pb2
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -113,6 +115,26 @@ class Session:
         return tuple(self._message.warnings)
 
     @property
+    def labels(self) -> Mapping[str, str]:
+        """Names and values that the session was given when it was made."""
+        return dict(self._message.labels)
+
+    @property
+    def occupied(self) -> bool:
+        """Whether a task or an agent holds the session."""
+        return self._message.occupied
+
+    @property
+    def queue_position(self) -> int | None:
+        """Place in the queue, from 1; None while the session does not wait there, and for sessions of a list."""
+        return self._message.queue.position if self._message.HasField("queue") else None
+
+    @property
+    def queue_message(self) -> str:
+        """One sentence for people on what the session waits for in the queue."""
+        return self._message.queue.message
+
+    @property
     def cdp_url(self) -> str:
         """Address for any CDP client, together with the header `x-api-key`. It holds no secret."""
         return self._message.cdp_url
@@ -180,6 +202,38 @@ class Session:
             self._raise_if_ended(await self.refresh())
             raise
         return self
+
+    def occupy(
+        self, *, task: str | None = None, agent: str | None = None, ttl: Span | None = None
+    ) -> AbstractAsyncContextManager[Self]:
+        """Return a block that holds the session for one run: `async with session.occupy(task="nightly-42")`.
+
+        The run is a task or an agent, named by an ID of the caller's choice. With `ttl` (from 10 s) the holding ends
+        that long after this program was last heard of, and is renewed meanwhile; without, it ends with the session if
+        the program does not leave the block. Entering raises SessionOccupied, SessionNotOpen. When the holding is
+        lost inside the block, the block is cancelled and raises OccupancyLost.
+        """
+        if task is not None and agent is None:
+            kind, holder_id = session_pb2.HOLDER_KIND_TASK, task
+        elif agent is not None and task is None:
+            kind, holder_id = session_pb2.HOLDER_KIND_AGENT, agent
+        else:
+            raise TypeError("a session is occupied by a task or by an agent: give one of the two IDs")
+        request = session_service_pb2.OccupySessionRequest(
+            session_id=self.id,
+            holder_kind=kind,
+            holder_id=holder_id,
+            ttl=None if ttl is None else to_duration(ttl),
+        )
+        return self._occupied(Holding(self._reach.front_door, request, self._learn))
+
+    @contextlib.asynccontextmanager
+    async def _occupied(self, holding: Holding) -> AsyncIterator[Self]:
+        async with holding.held():
+            yield self
+
+    def _learn(self, message: session_pb2.Session) -> None:
+        self._message = message
 
     async def close(self) -> Self:
         """End the session at once, for everybody; returns this object. Closing an ended session changes nothing."""

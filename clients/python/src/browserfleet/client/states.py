@@ -57,6 +57,26 @@ class CloseReason(_Reported):
     DISK_FULL = auto()
 
 
+class HolderKind(_Reported):
+    """What kind of run holds a session."""
+
+    UNSPECIFIED = auto()
+    TASK = auto()
+    AGENT = auto()
+
+
+class WatchKind(_Reported):
+    """What a watch says of a session."""
+
+    UNSPECIFIED = auto()
+    # As it was when the watch began.
+    SNAPSHOT = auto()
+    # As it is after a change.
+    CHANGED = auto()
+    # As it is after a change, and not what is watched any more. It may not have been before either.
+    LEFT = auto()
+
+
 class ArtifactState(_Reported):
     """Where an artifact's bytes are; STORED and FAILED are final."""
 

@@ -4,14 +4,22 @@ from datetime import timedelta
 
 import grpc
 
-from browser_node.domain.browser import Assignment, BrowserKind, CloseReason, EndedBrowser, SessionId
+from browser_node.domain.browser import (
+    Assignment,
+    BrowserKind,
+    CloseReason,
+    EndedBrowser,
+    RunningBrowser,
+    SessionId,
+)
 from browser_node.domain.errors import RegistrationEnded
-from browser_node.usecases.ports import Instructions, NodeProfile, Registration, Report
+from browser_node.usecases.ports import Instructions, NodeProfile, Pressure, Registration, Report
 from browserfleet.browser.v1 import browser_pb2
 from browserfleet.node.v1 import node_pb2, node_service_pb2, node_service_pb2_grpc
 from browserfleet.session.v1 import session_pb2
 from fleetkit.errors import FleetError
 from fleetkit.rpc.client import bearer, typed_errors
+from fleetkit.rpc.times import duration
 from fleetkit.settings import Secret
 
 _CALL_TIMEOUT = timedelta(seconds=5)
@@ -56,14 +64,10 @@ class GrpcFleetGateway:
         request = node_service_pb2.HeartbeatRequest(
             node_id=registration.node_id,
             registration_id=registration.registration_id,
-            running=[
-                node_pb2.RunningBrowser(
-                    session_id=browser.session_id, epoch=browser.epoch, client_count=browser.client_count
-                )
-                for browser in report.running
-            ],
+            running=[_running_to_proto(browser) for browser in report.running],
             ended=[_ended_to_proto(ended) for ended in report.ended],
             draining=report.draining,
+            pressure=_pressure_to_proto(report.pressure),
         )
         try:
             with typed_errors():
@@ -81,6 +85,19 @@ class GrpcFleetGateway:
             ],
             heartbeat_interval=answer.heartbeat_interval.ToTimedelta(),
         )
+
+
+def _running_to_proto(browser: RunningBrowser) -> node_pb2.RunningBrowser:
+    return node_pb2.RunningBrowser(
+        session_id=browser.session_id,
+        epoch=browser.epoch,
+        client_count=browser.client_count,
+        input_idle=duration(browser.input_idle) if browser.input_idle is not None else None,
+    )
+
+
+def _pressure_to_proto(pressure: Pressure | None) -> node_pb2.NodePressure | None:
+    return node_pb2.NodePressure(cpu=pressure.cpu, memory=pressure.memory) if pressure is not None else None
 
 
 def _ended_to_proto(ended: EndedBrowser) -> node_pb2.EndedBrowser:

@@ -69,11 +69,12 @@ class InstalledBrowser:
 
 @dataclass(frozen=True, slots=True)
 class RunningBrowser:
-    """A browser as the node reports it; starting ones included."""
+    """A browser as the node reports it; starting ones included, and for them `input_idle` is not known."""
 
     session_id: SessionId
     epoch: int
     client_count: int = 0
+    input_idle: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

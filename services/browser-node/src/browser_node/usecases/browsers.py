@@ -44,6 +44,13 @@ class _Hosting:
         # Monotonic seconds; set when the browser is up.
         self.deadline: float | None = None
 
+    def reported(self) -> RunningBrowser:
+        """Return what a heartbeat says of it."""
+        session_id, epoch = self.order.session_id, self.order.epoch
+        if self.browser is None:
+            return RunningBrowser(session_id, epoch)
+        return RunningBrowser(session_id, epoch, self.browser.client_count, self.browser.input_idle)
+
 
 class Browsers:
     """Starts, watches and ends the browsers of a node. Use it as a block: `async with browsers.hosting()`."""
@@ -57,6 +64,7 @@ class Browsers:
         self._unreported: dict[tuple[SessionId, int], EndedBrowser] = {}
         self._ends: OrderedDict[SessionId, tuple[int, BrowserEnd]] = OrderedDict()
         self._group: asyncio.TaskGroup | None = None
+        self._evicting = False
         self.draining = False
         # Set when session-api should hear from the node at once.
         self.news = asyncio.Event()
@@ -77,8 +85,8 @@ class Browsers:
         The work goes on when the caller is gone. Raises NodeDraining, StaleEpoch, NodeFull, BrowserTypeUnavailable,
         BrowserStartFailed.
         """
-        if self.draining or self._group is None:
-            raise NodeDraining("This node is stopping.")
+        if self.draining or self._evicting or self._group is None:
+            raise NodeDraining("This node takes no sessions now.")
         self._roster.check(order.session_id, order.epoch)
         hosting = self._hostings.get(order.session_id)
         if hosting is not None and hosting.order.epoch < order.epoch:
@@ -124,6 +132,15 @@ class Browsers:
         for hosting in self._hostings.values():
             self._finish(hosting, end, report=True)
 
+    async def evict(self, end: BrowserEnd) -> None:
+        """Let every browser end and wait until nothing is left; what is ordered meanwhile is refused."""
+        self._evicting = True
+        try:
+            self.end_all(end)
+            await self.wait_empty()
+        finally:
+            self._evicting = False
+
     async def wait_empty(self) -> None:
         """Wait until nothing is hosted any more."""
         while self._hostings:
@@ -133,13 +150,7 @@ class Browsers:
 
     def running(self) -> list[RunningBrowser]:
         """Everything that runs, starting browsers included; what is about to end is not."""
-        return [
-            RunningBrowser(
-                session_id, hosting.order.epoch, hosting.browser.client_count if hosting.browser is not None else 0
-            )
-            for session_id, hosting in self._hostings.items()
-            if not hosting.end.done()
-        ]
+        return [hosting.reported() for hosting in self._hostings.values() if not hosting.end.done()]
 
     def unreported(self) -> list[EndedBrowser]:
         """Browsers that ended by themselves and were not reported yet."""

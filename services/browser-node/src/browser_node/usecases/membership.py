@@ -8,7 +8,7 @@ from datetime import timedelta
 from browser_node.domain.browser import BrowserEnd, CloseReason
 from browser_node.domain.errors import RegistrationEnded
 from browser_node.usecases.browsers import Browsers
-from browser_node.usecases.ports import FleetGateway, NodeProfile, Registration, Report, TokenKeys
+from browser_node.usecases.ports import FleetGateway, Machine, NodeProfile, Registration, Report, TokenKeys
 from fleetkit.clock import Clock
 from fleetkit.errors import FleetError
 
@@ -22,9 +22,17 @@ class Membership:
     """One node's dealings with session-api."""
 
     def __init__(
-        self, *, browsers: Browsers, gateway: FleetGateway, profile: NodeProfile, keys: TokenKeys, clock: Clock
+        self,
+        *,
+        browsers: Browsers,
+        machine: Machine,
+        gateway: FleetGateway,
+        profile: NodeProfile,
+        keys: TokenKeys,
+        clock: Clock,
     ) -> None:
         self._browsers = browsers
+        self._machine = machine
         self._gateway = gateway
         self._profile = profile
         self._keys = keys
@@ -42,8 +50,7 @@ class Membership:
             except RegistrationEnded:
                 log.warning("the registration has ended: all browsers end, then the node registers anew")
                 self._registration = None
-                self._browsers.end_all(BrowserEnd(CloseReason.NODE_LOST, "The node was declared lost."))
-                await self._browsers.wait_empty()
+                await self._browsers.evict(BrowserEnd(CloseReason.NODE_LOST, "The node was declared lost."))
 
     async def _register(self) -> Registration:
         pause = _FIRST_RETRY
@@ -84,7 +91,7 @@ class Membership:
         """Send one heartbeat, do what the answer says, return when to send the next. Raises FleetError."""
         running = self._browsers.running()
         ended = self._browsers.unreported()
-        report = Report(running=running, ended=ended, draining=self._browsers.draining)
+        report = Report(running=running, ended=ended, draining=self._browsers.draining, pressure=self._machine.pressure)
         instructions = await self._gateway.heartbeat(registration, report)
         self._heard = self._clock.monotonic()
         self._browsers.reported(ended)

@@ -57,6 +57,11 @@ class LiveBrowser(Protocol):
     @property
     def client_count(self) -> int: ...
 
+    @property
+    def input_idle(self) -> timedelta:
+        """Time since a client last sent a command, or since the browser came up when none ever did."""
+        ...
+
     async def attach(self, client: CdpClient) -> CdpConnection:
         """Give a client its own session in the browser. Raises ClientLimit, SessionNotOpen."""
         ...
@@ -104,12 +109,21 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pressure:
+    """How much of the machine is in use, as shares from 0 to 1; `cpu` over the last minute."""
+
+    cpu: float
+    memory: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What a heartbeat says."""
 
     running: Sequence[RunningBrowser]
     ended: Sequence[EndedBrowser]
     draining: bool
+    pressure: Pressure | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +132,15 @@ class Instructions:
 
     assignments: Sequence[Assignment]
     heartbeat_interval: timedelta
+
+
+class Machine(Protocol):
+    """The machine that the node runs on."""
+
+    @property
+    def pressure(self) -> Pressure | None:
+        """What was measured last; None before that."""
+        ...
 
 
 class FleetGateway(Protocol):

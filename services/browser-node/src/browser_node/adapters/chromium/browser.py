@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine
 from datetime import timedelta
 
@@ -79,6 +80,8 @@ class ChromiumBrowser:
         self._recordings: dict[RunId, Recording] = {}
         self._chores: set[asyncio.Task[None]] = set()
         self._closing = False
+        # Up from now on: a browser that nobody attaches to idles since then.
+        pipe.last_input = time.monotonic()
 
     @property
     def facts(self) -> BrowserFacts:
@@ -92,6 +95,10 @@ class ChromiumBrowser:
     @property
     def client_count(self) -> int:
         return len(self._pipe.connections)
+
+    @property
+    def input_idle(self) -> timedelta:
+        return timedelta(seconds=time.monotonic() - self._pipe.last_input)
 
     async def attach(self, client: CdpClient) -> CdpConnection:
         """Join a client and begin a run with its recording. Raises ClientLimit, SessionNotOpen."""

@@ -1,5 +1,6 @@
 """A client's place on the multiplexer: its own session in the browser, behind the command filter."""
 
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -89,6 +90,7 @@ class Connection:
         if not -_ID_LIMIT < command.id < _ID_LIMIT:
             self._refuse_client("id is out of range")
             return
+        self._multiplexer.last_input = time.monotonic()
         session_id = command.sessionId
         if session_id is not None and not self._multiplexer.owns(self, session_id):
             self.deliver(error_reply(b"%d" % command.id, -32001, "Session with given id not found.", None))

@@ -12,6 +12,7 @@ end wherever there is a session. The quick paths below rest on that and fall bac
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -130,6 +131,8 @@ class Multiplexer:
         self._targets: dict[bytes, str] = {}
         # Grows with every message of the browser: whoever looks twice sees whether it lives.
         self.messages_seen = 0
+        # Monotonic seconds of the last command of a client; the node's own do not count.
+        self.last_input = time.monotonic()
 
     def open(self, write: Callable[[bytes], None]) -> None:
         """Begin to write to the browser."""

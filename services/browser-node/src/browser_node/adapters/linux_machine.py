@@ -1,0 +1,71 @@
+"""How busy the machine is, read from /proc and the node's own control group."""
+
+import asyncio
+from collections import deque
+from pathlib import Path
+
+from browser_node.usecases.ports import Pressure
+
+# A minute of measurements, one every 5 s.
+_MEASUREMENTS = 13
+# user nice system idle iowait irq softirq steal; the times of guests, which follow, are in user and nice already.
+_TIMES = 8
+_IDLE, _IOWAIT = 3, 4
+
+
+class LinuxMachine:
+    """A Machine; `measure` is to be called every 5 s."""
+
+    def __init__(self, *, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> None:
+        self._proc = proc
+        self._cgroups = cgroups
+        # Processor time since the machine's start in ticks: in use, in all.
+        self._times: deque[tuple[int, int]] = deque(maxlen=_MEASUREMENTS)
+        self._pressure: Pressure | None = None
+
+    @property
+    def pressure(self) -> Pressure | None:
+        return self._pressure
+
+    async def measure(self) -> None:
+        """Measure once. Raises OSError."""
+        times, memory = await asyncio.to_thread(self._read)
+        self._times.append(times)
+        (busy_then, all_then), (busy_now, all_now) = self._times[0], self._times[-1]
+        # A share of time takes two looks at it.
+        if all_now > all_then:
+            self._pressure = Pressure(cpu=_share(busy_now - busy_then, all_now - all_then), memory=memory)
+
+    def _read(self) -> tuple[tuple[int, int], float]:
+        memory = max(_machine_memory(self._proc), _group_memory(self._proc, self._cgroups))
+        return _processor_times(self._proc), memory
+
+
+def _processor_times(proc: Path) -> tuple[int, int]:
+    with (proc / "stat").open() as file:
+        times = [int(ticks) for ticks in file.readline().split()[1 : _TIMES + 1]]
+    return sum(times) - times[_IDLE] - times[_IOWAIT], sum(times)
+
+
+def _machine_memory(proc: Path) -> float:
+    sizes = {line.split(":")[0]: int(line.split()[1]) for line in (proc / "meminfo").read_text().splitlines()}
+    return _share(sizes["MemTotal"] - sizes["MemAvailable"], sizes["MemTotal"])
+
+
+def _group_memory(proc: Path, cgroups: Path) -> float:
+    """Return the used share of what the node's control group may take, 0 where it has no limit of its own."""
+    paths = [line[3:] for line in (proc / "self" / "cgroup").read_text().splitlines() if line.startswith("0::")]
+    group = cgroups / "".join(paths).lstrip("/")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except FileNotFoundError:
+        return 0.0
+    # Files that were read once and are only cached give way before anything else does.
+    return 0.0 if limit == "max" else _share(used - int(counts["inactive_file"]), int(limit))
+
+
+def _share(part: int, whole: int) -> float:
+    # The kernel's counters are read one after the other, and iowait may step back.
+    return min(1.0, max(0.0, part / whole))
