@@ -1,43 +1,11 @@
-"""What becomes of a deadline's message."""
+"""What becomes of a message that something is due."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from fleetkit.errors import FleetError, InvalidArgument, NotFound, PermissionDenied, Unavailable
-from reaper.policy import (
-    MAX_DELIVERIES,
-    Deadline,
-    Outcome,
-    SessionId,
-    SessionView,
-    after_answer,
-    after_failure,
-    parse_session_id,
-)
-
-NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
-SESSION = SessionId(f"pbs_{'1':0>26}")
-DEADLINE = Deadline(session_id=SESSION, expire_time=NOON)
-
-
-def a_session(*, open: bool = True, expire_time: datetime | None = NOON) -> SessionView:  # noqa: A002  # its name
-    return SessionView(id=SESSION, open=open, expire_time=expire_time)
-
-
-def test_a_session_that_has_ended_needs_no_message_any_more() -> None:
-    assert after_answer(DEADLINE, a_session(open=False), deliveries=1).outcome is Outcome.DONE
-
-
-def test_an_extended_session_leaves_the_rest_to_the_message_of_its_new_deadline() -> None:
-    later = a_session(expire_time=NOON + timedelta(minutes=5))
-    assert after_answer(DEADLINE, later, deliveries=1).outcome is Outcome.DONE
-
-
-def test_a_message_that_is_early_by_the_databases_clock_comes_again_soon() -> None:
-    verdict = after_answer(DEADLINE, a_session(), deliveries=1)
-    assert verdict.outcome is Outcome.RETRY
-    assert verdict.delay <= timedelta(seconds=1)
+from reaper.policy import MAX_DELIVERIES, Outcome, after_failure, parse_session_id
 
 
 def test_an_unknown_session_needs_no_message() -> None:

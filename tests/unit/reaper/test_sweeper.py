@@ -1,27 +1,18 @@
-"""One pass over what is overdue, and one deadline's message."""
+"""Passes over what is due, and what an outage of session-api does to them."""
 
-from datetime import datetime, timedelta
+import asyncio
+import logging
+from datetime import timedelta
 
 import pytest
 
-from fleetkit.errors import Unavailable
-from reaper.due_sessions import DueSessions
-from reaper.policy import Deadline, Outcome
-from reaper.sweeper import Sweeper, SweepLimits, SweepReport
-from tests.support.reaper_sessions import NOON, FakeSessions, session_id
+from fleetkit.errors import PermissionDenied, Unavailable
+from reaper.ports import NodeReport
+from reaper.sweeper import NodeSweeper, Sweeper, SweepLimits, SweepReport, until_answered
+from tests.support.reaper_sessions import NOON, FakeNodes, FakeSessions, session_id
 
 MINUTE = timedelta(minutes=1)
-
-
-class FixedClock:
-    def __init__(self, now: datetime) -> None:
-        self._now = now
-
-    def now(self) -> datetime:
-        return self._now
-
-    def monotonic(self) -> float:
-        return 0.0
+AT_ONCE = timedelta(0)
 
 
 @pytest.fixture
@@ -29,60 +20,92 @@ def sessions() -> FakeSessions:
     return FakeSessions()
 
 
-def a_sweeper(sessions: FakeSessions, *, clock: datetime = NOON, limit: int = 1000) -> Sweeper:
-    return Sweeper(sessions=sessions, clock=FixedClock(clock), limits=SweepLimits(sessions=limit))
+def a_sweeper(sessions: FakeSessions, *, at_once: int = 8) -> Sweeper:
+    return Sweeper(sessions=sessions, limits=SweepLimits(at_once=at_once))
 
 
-async def test_a_pass_ends_the_overdue_and_no_others(sessions: FakeSessions) -> None:
-    sessions.add(1, expire_time=NOON - MINUTE)
-    sessions.add(2, expire_time=NOON + MINUTE)
-    assert await a_sweeper(sessions).sweep() == SweepReport(found=1, ended=1, failed=0)
-    assert [sessions.is_open(number) for number in (1, 2)] == [False, True]
+async def test_a_pass_reaps_what_is_due_and_nothing_else(sessions: FakeSessions) -> None:
+    sessions.add(1, due_time=NOON - MINUTE)
+    sessions.add(2, due_time=NOON + MINUTE)
+    assert await a_sweeper(sessions).sweep() == SweepReport(found=1, failed=0)
+    assert sessions.calls == [session_id(1)]
 
 
-async def test_a_second_pass_finds_nothing(sessions: FakeSessions) -> None:
-    sessions.add(1, expire_time=NOON - MINUTE)
-    await a_sweeper(sessions).sweep()
-    assert await a_sweeper(sessions).sweep() == SweepReport(found=0, ended=0, failed=0)
-
-
-async def test_a_clock_that_runs_ahead_ends_nothing_early(sessions: FakeSessions) -> None:
-    sessions.add(1, expire_time=NOON + MINUTE)
-    report = await a_sweeper(sessions, clock=NOON + 10 * MINUTE).sweep()
-    assert report == SweepReport(found=1, ended=0, failed=0)
-    assert sessions.is_open(1)
+async def test_what_falls_due_later_is_reaped_by_a_later_pass(sessions: FakeSessions) -> None:
+    sessions.add(1, due_time=NOON + MINUTE)
+    sweeper = a_sweeper(sessions)
+    found = []
+    for _ in range(3):
+        found.append((await sweeper.sweep()).found)
+        sessions.step(MINUTE)
+    assert found == [0, 1, 0]
 
 
 async def test_one_session_that_fails_does_not_keep_the_others_open(sessions: FakeSessions) -> None:
-    for number in (1, 2, 3):
-        sessions.add(number, expire_time=NOON - MINUTE)
-    sessions.failing[session_id(2)] = Unavailable("down")
-    assert await a_sweeper(sessions).sweep() == SweepReport(found=3, ended=2, failed=1)
+    for number in range(1, 5):
+        sessions.add(number, due_time=NOON - MINUTE)
+    sessions.failing = {session_id(2): Unavailable("down"), session_id(3): ZeroDivisionError()}
+    assert await a_sweeper(sessions).sweep() == SweepReport(found=4, failed=2)
+    assert [sessions.waits(number) for number in range(1, 5)] == [False, True, True, False]
 
 
-async def test_a_pass_is_bounded_and_the_next_takes_the_rest(sessions: FakeSessions) -> None:
-    for number in range(5):
-        sessions.add(number, expire_time=NOON - MINUTE)
-    sweeper = a_sweeper(sessions, limit=3)
-    assert [(await sweeper.sweep()).found for _ in range(3)] == [3, 2, 0]
+async def test_sessions_that_fail_again_and_again_do_not_keep_a_pass_from_its_end(sessions: FakeSessions) -> None:
+    for number in range(1500):
+        sessions.failing[sessions.add(number, due_time=NOON)] = PermissionDenied("odd")
+    sessions.add(2000, due_time=NOON)
+    assert await a_sweeper(sessions).sweep() == SweepReport(found=1501, failed=1500)
+    assert not sessions.waits(2000)
 
 
-async def test_a_pass_without_session_api_says_so(sessions: FakeSessions) -> None:
+async def test_a_backlog_is_reaped_in_one_pass_with_few_calls_at_once(sessions: FakeSessions) -> None:
+    for number in range(2500):
+        sessions.add(number, due_time=NOON - MINUTE)
+    assert await a_sweeper(sessions, at_once=8).sweep() == SweepReport(found=2500, failed=0)
+    assert sessions.most_at_once == 8
+
+
+async def test_two_passes_at_once_do_no_harm(sessions: FakeSessions) -> None:
+    for number in range(20):
+        sessions.add(number, due_time=NOON)
+    reports = await asyncio.gather(a_sweeper(sessions).sweep(), a_sweeper(sessions).sweep())
+    assert [report.failed for report in reports] == [0, 0]
+    assert not sessions.due_times
+
+
+async def test_when_the_list_breaks_off_what_it_held_is_still_reaped(sessions: FakeSessions) -> None:
+    sessions.add(1, due_time=NOON)
     sessions.list_failure = Unavailable("down")
     with pytest.raises(Unavailable):
         await a_sweeper(sessions).sweep()
+    assert not sessions.waits(1)
 
 
-@pytest.mark.parametrize(("expire_time", "outcome"), [(NOON, Outcome.DONE), (NOON + MINUTE, Outcome.RETRY)])
-async def test_a_due_session_is_ended_and_an_early_message_kept(
-    sessions: FakeSessions, expire_time: datetime, outcome: Outcome
+async def test_a_pass_over_the_nodes_reports_what_was_done() -> None:
+    nodes = FakeNodes()
+    nodes.report = NodeReport(lost=1, failed_sessions=2, drained_sessions=3)
+    assert await NodeSweeper(nodes).sweep() == nodes.report
+
+
+async def test_a_pass_that_found_no_session_api_is_made_again_until_there_is_one(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    name = sessions.add(1, expire_time=expire_time)
-    verdict = await DueSessions(sessions).handle(Deadline(session_id=name, expire_time=expire_time), deliveries=1)
-    assert verdict.outcome is outcome
-    assert sessions.is_open(1) is (outcome is Outcome.RETRY)
+    calls = 0
+
+    async def sweep() -> None:
+        nonlocal calls
+        calls += 1
+        if calls <= 5:
+            raise Unavailable("down")
+
+    with caplog.at_level(logging.INFO):
+        await until_answered(sweep, pause=AT_ONCE)()
+    assert calls == 6
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
-async def test_a_message_for_an_unknown_session_is_done(sessions: FakeSessions) -> None:
-    verdict = await DueSessions(sessions).handle(Deadline(session_id=session_id(9), expire_time=NOON), deliveries=1)
-    assert verdict.outcome is Outcome.DONE
+async def test_a_fault_of_a_pass_is_not_taken_for_an_outage() -> None:
+    async def sweep() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await until_answered(sweep, pause=AT_ONCE)()

@@ -100,6 +100,21 @@ class SettingsReader:
     def path(self, name: str, default: str | None = None) -> Path:
         return self._read(name, default, Path, Path())
 
+    def given(self, name: str) -> bool:
+        """Tell whether the variable, or its file, is set to anything."""
+        self._known.add(name)
+        return bool(self._env.get(name) or self._env.get(f"{name}_FILE"))
+
+    def file_of(self, name: str) -> Path | None:
+        """Return the path in `NAME_FILE`, for a value that is read again while the service runs."""
+        self._known.add(name)
+        file = self._env.get(f"{name}_FILE")
+        return Path(file) if file else None
+
+    def reject(self, name: str, why: str) -> None:
+        """Add a fault that shows only when several variables are looked at together."""
+        self._faults.append(f"{name}: {why}")
+
     def finish(self) -> None:
         """Raise SettingsError when anything was wrong."""
         known = self._known | {f"{name}_FILE" for name in self._known}

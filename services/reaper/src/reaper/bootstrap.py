@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from datetime import timedelta
 
 from fleetkit.clock import SystemClock
 from fleetkit.errors import Unauthenticated
@@ -10,12 +11,15 @@ from fleetkit.lifecycle import background, every
 from fleetkit.rpc.client import channel
 from fleetkit.rpc.server import serving
 from reaper.adapters.nats_deadlines import NatsDeadlines
+from reaper.adapters.node_client import GrpcNodeGateway
 from reaper.adapters.session_client import GrpcSessionGateway
 from reaper.due_sessions import DueSessions
 from reaper.settings import Settings
-from reaper.sweeper import Sweeper, SweepLimits
+from reaper.sweeper import NodeSweeper, Sweeper, SweepLimits, until_answered
 
 log = logging.getLogger(__name__)
+
+_NODES_INTERVAL = timedelta(seconds=2)
 
 
 class NobodyCalls:
@@ -26,14 +30,20 @@ class NobodyCalls:
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Reap until `stop`, whatever session-api and NATS do: either of the two ways works without the other."""
-    async with channel(settings.session_api_address) as to_session_api:
-        sessions = GrpcSessionGateway(to_session_api, service_key=settings.service_key)
-        sweeper = Sweeper(sessions=sessions, clock=SystemClock(), limits=SweepLimits())
+    """Reap until `stop`, whatever session-api and NATS do: messages and passes work without each other."""
+    async with channel(settings.session_api_address, tls=settings.tls) as to_session_api:
+        sessions = GrpcSessionGateway(to_session_api, service_key=settings.service_key, clock=SystemClock())
+        nodes = GrpcNodeGateway(to_session_api, service_key=settings.service_key)
+        sweep_sessions = until_answered(Sweeper(sessions=sessions, limits=SweepLimits()).sweep)
+        sweep_nodes = until_answered(NodeSweeper(nodes).sweep)
         deadlines = NatsDeadlines(url=settings.nats_url, token=settings.nats_token, handle=DueSessions(sessions).handle)
         async with (
-            background(deadlines.run(), every(settings.sweep_interval, sweeper.sweep, jitter=0.1)),
-            serving(settings.grpc_listen, [], authenticator=NobodyCalls()) as server,
+            background(
+                deadlines.run(),
+                every(settings.sweep_interval, sweep_sessions, jitter=0.1),
+                every(_NODES_INTERVAL, sweep_nodes, jitter=0.1),
+            ),
+            serving(settings.grpc_listen, [], authenticator=NobodyCalls(), tls=settings.tls) as server,
         ):
             log.info("reaper serves its health on port %d", server.port)
             await stop.wait()

@@ -1,8 +1,8 @@
-"""What to do about a deadline that has come: values and decisions only."""
+"""What becomes of a message that something is due for a session: values and decisions only."""
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import Enum
 from typing import NewType
 
@@ -16,25 +16,6 @@ _SESSION_ID = re.compile(r"pbs_[0-9a-z]{26}")
 MAX_DELIVERIES = 10
 _FIRST_DELAY = timedelta(seconds=1)
 _LONGEST_DELAY = timedelta(seconds=30)
-# A message can come a little before the database's clock says so.
-_NOT_YET_DELAY = timedelta(milliseconds=250)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deadline:
-    """A message's claim: this session's deadline has come. It is a hint, and may be stale or early."""
-
-    session_id: SessionId
-    expire_time: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionView:
-    """A session as session-api returned it; `expire_time` None: its countdown has not begun."""
-
-    id: SessionId
-    open: bool
-    expire_time: datetime | None
 
 
 class Outcome(Enum):
@@ -60,26 +41,19 @@ def parse_session_id(text: str) -> SessionId | None:
     return SessionId(text) if _SESSION_ID.fullmatch(text) else None
 
 
-def after_answer(deadline: Deadline, session: SessionView, *, deliveries: int) -> Verdict:
-    """Decide by what ReapSession returned: an open session was either extended, or its deadline is a moment away."""
-    if not session.open:
-        return Verdict(outcome=Outcome.DONE, reason="the session has ended")
-    if session.expire_time is None or session.expire_time > deadline.expire_time:
-        # Whoever moved the deadline has scheduled a message for the new one.
-        return Verdict(outcome=Outcome.DONE, reason="the deadline was moved")
-    return _again("the deadline has not come by the database's clock", deliveries, shortest=_NOT_YET_DELAY)
-
-
 def after_failure(error: FleetError, *, deliveries: int) -> Verdict:
     """Decide by what ReapSession failed with."""
     if isinstance(error, NotFound):
         return Verdict(outcome=Outcome.DONE, reason="there is no such session")
     if isinstance(error, InvalidArgument):
         return Verdict(outcome=Outcome.GIVEN_UP, reason=error.message)
-    return _again(f"{error.reason}: {error.message}", deliveries, shortest=error.retry_after or _FIRST_DELAY)
+    return tried_again(
+        f"{error.reason}: {error.message}", deliveries=deliveries, shortest=error.retry_after or _FIRST_DELAY
+    )
 
 
-def _again(reason: str, deliveries: int, *, shortest: timedelta) -> Verdict:
+def tried_again(reason: str, *, deliveries: int, shortest: timedelta = _FIRST_DELAY) -> Verdict:
+    """Have the message delivered again, ever more slowly; after its last delivery it is given up."""
     if deliveries >= MAX_DELIVERIES:
         return Verdict(outcome=Outcome.GIVEN_UP, reason=reason)
     delay = min(shortest * 2.0 ** (deliveries - 1), _LONGEST_DELAY)

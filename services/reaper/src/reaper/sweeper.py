@@ -1,74 +1,118 @@
-"""Finds the sessions that a lost message left open past their deadline."""
+"""Passes that find what no message told of: sessions with something due, nodes that were lost or drained."""
 
 import asyncio
+import functools
+import itertools
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
-from fleetkit.clock import Clock
 from fleetkit.errors import FleetError, NotFound
-from fleetkit.telemetry import log_context
 from reaper.policy import SessionId
-from reaper.ports import SessionGateway
+from reaper.ports import NodeGateway, NodeReport, SessionGateway
 
 log = logging.getLogger(__name__)
+
+_PAUSE = timedelta(seconds=1)
+# Tries between two lines of the log while session-api does not answer.
+_LOGGED_TRIES = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepLimits:
-    """How much one pass takes on; what is left waits for the next."""
+    """How much a pass asks of session-api at the same time, however much is due."""
 
-    sessions: int = 1000
     at_once: int = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class SweepReport:
-    """How many sessions a pass found overdue, ended, and failed to end."""
+    """How many sessions a pass found due, and how many of them were not reaped."""
 
-    found: int
-    ended: int
-    failed: int
+    found: int = 0
+    failed: int = 0
 
 
 class Sweeper:
-    """A pass is bounded, idempotent, and safe beside another copy: session-api closes by compare-and-set."""
+    """A pass goes once through what is due, so it ends. It is idempotent and safe beside another copy."""
 
-    def __init__(self, *, sessions: SessionGateway, clock: Clock, limits: SweepLimits) -> None:
+    def __init__(self, *, sessions: SessionGateway, limits: SweepLimits) -> None:
         self._sessions = sessions
-        self._clock = clock
         self._limits = limits
 
     async def sweep(self) -> SweepReport:
-        """Make one pass. Raises a FleetError when session-api cannot be asked what is overdue."""
-        overdue = await self._overdue()
+        """Make one pass. Raises a FleetError when session-api cannot be asked what is due."""
+        report, failure = SweepReport(), None
         room = asyncio.Semaphore(self._limits.at_once)
-
-        async def reaped(session_id: SessionId) -> bool | None:
-            async with room:
-                return await self._reap(session_id)
-
-        results = await asyncio.gather(*(reaped(session_id) for session_id in overdue))
-        report = SweepReport(found=len(overdue), ended=results.count(True), failed=results.count(None))
-        if report.found:
-            log.info("sweep: %d overdue, %d ended, %d failed", report.found, report.ended, report.failed)
+        async with asyncio.TaskGroup() as group:
+            try:
+                # A session that takes long holds up neither the others nor the next page.
+                async for session_id in self._sessions.due():
+                    await room.acquire()
+                    group.create_task(self._reap(session_id, report)).add_done_callback(lambda _: room.release())
+            except FleetError as error:
+                # What was found is still reaped.
+                failure = error
+        log.debug("sweep: %d due, %d failed", report.found, report.failed)
+        if failure is not None:
+            raise failure
         return report
 
-    async def _overdue(self) -> list[SessionId]:
-        found: list[SessionId] = []
-        async for session_id in self._sessions.overdue(before=self._clock.now()):
-            found.append(session_id)
-            if len(found) == self._limits.sessions:
-                break
-        return found
+    async def _reap(self, session_id: SessionId, report: SweepReport) -> None:
+        report.found += 1
+        try:
+            await self._sessions.reap(session_id)
+        except NotFound:
+            return
+        except FleetError as error:
+            report.failed += 1
+            log.warning("%s was not reaped: %s: %s", session_id, error.reason, error.message)
+        except Exception:
+            # One session must not keep the others open, whatever is wrong with it.
+            report.failed += 1
+            log.exception("%s was not reaped", session_id)
 
-    async def _reap(self, session_id: SessionId) -> bool | None:
-        """Return whether the session has ended; None when that could not be found out."""
-        with log_context(session_id=session_id):
+
+class NodeSweeper:
+    """session-api knows which nodes are lost; somebody has to ask it to act. Any number may."""
+
+    def __init__(self, nodes: NodeGateway) -> None:
+        self._nodes = nodes
+
+    async def sweep(self) -> NodeReport:
+        """Make one pass. Raises a FleetError when session-api cannot be asked."""
+        report = await self._nodes.reap()
+        if report != NodeReport():
+            log.info(
+                "nodes: %d lost, %d sessions failed with them, %d sessions drained",
+                report.lost,
+                report.failed_sessions,
+                report.drained_sessions,
+            )
+        return report
+
+
+def until_answered(
+    sweep: Callable[[], Awaitable[object]], *, pause: timedelta = _PAUSE
+) -> Callable[[], Awaitable[None]]:
+    """Return `sweep` as an action that lasts until session-api answers.
+
+    So the pass after an outage comes when the outage is over, however long the interval between passes is.
+    """
+
+    @functools.wraps(sweep)
+    async def insist() -> None:
+        for tries in itertools.count():
             try:
-                session = await self._sessions.reap(session_id)
-            except NotFound:
-                return True
+                await sweep()
             except FleetError as error:
-                log.warning("the session was not reaped: %s: %s", error.reason, error.message)
-                return None
-        return not session.open
+                if tries % _LOGGED_TRIES == 0:
+                    log.warning("%s waits for session-api: %s: %s", insist.__qualname__, error.reason, error.message)
+            else:
+                if tries:
+                    log.info("%s: session-api answers again", insist.__qualname__)
+                return
+            await asyncio.sleep(pause.total_seconds())
+
+    return insist

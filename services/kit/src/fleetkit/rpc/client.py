@@ -9,6 +9,7 @@ from opentelemetry.instrumentation.grpc import aio_client_interceptors
 
 from fleetkit.rpc.cancelling import EndingUnary, EndingUpload, NotingUnary, NotingUpload
 from fleetkit.rpc.status import from_rpc_error
+from fleetkit.rpc.tls import TlsIdentity, channel_credentials
 
 # UNAVAILABLE before the server saw the call is retried by gRPC itself; nothing else is.
 _SERVICE_CONFIG = {
@@ -30,10 +31,13 @@ _SERVICE_CONFIG = {
 
 
 @contextlib.asynccontextmanager
-async def channel(address: str, *, retries: bool = True) -> AsyncIterator[grpc.aio.Channel]:
+async def channel(
+    address: str, *, retries: bool = True, tls: TlsIdentity | None = None
+) -> AsyncIterator[grpc.aio.Channel]:
     """Connect to `host:port` or `dns:///name:port` within the block; the connection is made at the first call.
 
     `retries` repeats calls that failed as UNAVAILABLE: only for a server whose methods are all idempotent.
+    With `tls`, the server must be certified by its CA for the name that is dialled; without, all goes in plaintext.
     """
     options: list[tuple[str, int | str]] = [
         ("grpc.keepalive_time_ms", 30_000),
@@ -47,7 +51,11 @@ async def channel(address: str, *, retries: bool = True) -> AsyncIterator[grpc.a
         ("grpc.service_config", json.dumps(_SERVICE_CONFIG if retries else {})),
     ]
     interceptors = [EndingUnary(), EndingUpload(), *aio_client_interceptors(), NotingUnary(), NotingUpload()]
-    async with grpc.aio.insecure_channel(address, options=options, interceptors=interceptors) as opened:
+    if tls is None:
+        made = grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
+    else:
+        made = grpc.aio.secure_channel(address, channel_credentials(tls), options=options, interceptors=interceptors)
+    async with made as opened:
         yield opened
 
 

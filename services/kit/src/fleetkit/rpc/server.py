@@ -13,6 +13,7 @@ from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
 
 from fleetkit.rpc.caller import Authenticator
 from fleetkit.rpc.interceptors import MAX_UNARY_TIME, ServingInterceptor
+from fleetkit.rpc.tls import TlsIdentity, server_credentials
 
 # Larger than a 1 MiB upload chunk and a full page of resources.
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -56,9 +57,11 @@ async def serving(
     authenticator: Authenticator,
     grace: timedelta = timedelta(seconds=10),
     unary_limit: timedelta = MAX_UNARY_TIME,
+    tls: TlsIdentity | None = None,
 ) -> AsyncIterator[Serving]:
     """Serve on `host:port` (port 0: any free one) within the block.
 
+    With `tls`, only clients that its CA certified are served, health included; without, the port speaks plaintext.
     At its end health says NOT_SERVING, new calls are refused, running ones get `grace`. Raises OSError when the
     address is taken.
     """
@@ -73,7 +76,10 @@ async def serving(
         service.add(server)
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     try:
-        port = server.add_insecure_port(address)
+        if tls is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, server_credentials(tls))
     except RuntimeError as error:
         raise OSError(f"cannot listen on {address}: {error}") from error
     await server.start()

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable
-from datetime import UTC, timedelta
+from datetime import timedelta
 from typing import Never, Protocol
 
 import nats.errors
@@ -14,14 +14,15 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
-from opentelemetry import trace
+from opentelemetry import metrics, trace
 
 from browserfleet.event.v1 import session_event_pb2
 from fleetkit.bus import DEADLINES_STREAM, connect_bus, ensure_streams
 from fleetkit.lifecycle import OwnedTasks
 from fleetkit.settings import Secret
 from fleetkit.telemetry import context_of
-from reaper.policy import MAX_DELIVERIES, Deadline, Outcome, Verdict, parse_session_id
+from reaper.adapters.dead_letters import DeadLetters
+from reaper.policy import MAX_DELIVERIES, Outcome, SessionId, Verdict, parse_session_id, tried_again
 
 log = logging.getLogger(__name__)
 tracer = trace.get_tracer(__name__)
@@ -40,7 +41,7 @@ Fault = (nats.errors.Error, OSError, TimeoutError)
 
 
 class Handler(Protocol):
-    def __call__(self, deadline: Deadline, *, deliveries: int) -> Awaitable[Verdict]: ...
+    def __call__(self, session_id: SessionId, *, deliveries: int) -> Awaitable[Verdict]: ...
 
 
 class Stalled(Exception):
@@ -48,7 +49,10 @@ class Stalled(Exception):
 
 
 class NatsDeadlines:
-    """Hands each due deadline to `handle`, at least once. What NATS does never ends it: it begins anew."""
+    """Hands each session with something due to `handle`, at least once. What NATS does never ends it: it begins anew.
+
+    A message that is garbage or given up is kept as a dead letter and holds up nothing.
+    """
 
     def __init__(
         self, *, url: str, token: Secret | None, handle: Handler, watchdog_interval: timedelta = _WATCHDOG_INTERVAL
@@ -57,6 +61,9 @@ class NatsDeadlines:
         self._token = token
         self._handle = handle
         self._watchdog_interval = watchdog_interval
+        self._dead = metrics.get_meter(__name__).create_counter(
+            "fleet.events.dead", unit="{message}", description="Messages that a consumer gave up."
+        )
 
     async def run(self) -> Never:
         """Consume for ever; also when NATS is not there yet."""
@@ -89,11 +96,12 @@ class NatsDeadlines:
             ),
         )
         log.info("consuming due deadlines")
+        dead_letters = DeadLetters(stream, consumer=CONSUMER)
         room = asyncio.Semaphore(_AT_ONCE)
         async with _left(subscription), OwnedTasks() as work:
             async for message in self._messages(subscription):
                 await room.acquire()
-                work.start(self._process(message)).add_done_callback(lambda _: room.release())
+                work.start(self._process(message, dead_letters)).add_done_callback(lambda _: room.release())
         raise Stalled("the subscription ended")
 
     async def _messages(self, subscription: Subscription) -> AsyncIterator[Msg]:
@@ -110,9 +118,7 @@ class NatsDeadlines:
                 yield message
             progressed = time.monotonic()
 
-    async def _process(self, message: Msg) -> None:
-        deadline = _parse(message.data)
-        deliveries = message.metadata.num_delivered
+    async def _process(self, message: Msg, dead_letters: DeadLetters) -> None:
         with tracer.start_as_current_span(
             "process due.session",
             context=context_of(message.headers or {}),
@@ -123,23 +129,39 @@ class NatsDeadlines:
                 "messaging.operation.type": "process",
             },
         ):
-            if deadline is None:
-                log.warning("a message on %s is not a deadline", message.subject)
-                await _settle(message, Verdict(outcome=Outcome.GIVEN_UP, reason="garbage"))
-                return
-            await _settle(message, await self._handle(deadline, deliveries=deliveries))
+            session_id = _parse(message.data)
+            if session_id is None:
+                verdict = Verdict(outcome=Outcome.GIVEN_UP, reason="it is not a DeadlineDue with a session's ID")
+            else:
+                verdict = await self._handle(session_id, deliveries=message.metadata.num_delivered)
+            # An answer that gets lost costs one more delivery.
+            with contextlib.suppress(*Fault):
+                await self._settle(message, verdict, dead_letters)
 
-
-async def _settle(message: Msg, verdict: Verdict) -> None:
-    # An answer that gets lost costs one more delivery.
-    with contextlib.suppress(*Fault):
+    async def _settle(self, message: Msg, verdict: Verdict, dead_letters: DeadLetters) -> None:
+        if verdict.outcome is Outcome.GIVEN_UP:
+            verdict = await _given_up(message, verdict, dead_letters)
         match verdict.outcome:
             case Outcome.DONE:
                 await message.ack()
             case Outcome.RETRY:
                 await message.nak(delay=verdict.delay.total_seconds())
             case Outcome.GIVEN_UP:
+                self._dead.add(1, {"messaging.consumer.group.name": CONSUMER})
                 await message.term()
+
+
+async def _given_up(message: Msg, verdict: Verdict, dead_letters: DeadLetters) -> Verdict:
+    """Keep a message that is given up; return the verdict that holds then: RETRY when it could not be kept yet."""
+    try:
+        await dead_letters.keep(message, reason=verdict.reason)
+    except Fault as error:
+        verdict = tried_again(f"no dead letter: {error}", deliveries=message.metadata.num_delivered)
+        if verdict.outcome is Outcome.GIVEN_UP:
+            log.error("a message on %s is lost: %s", message.subject, verdict.reason)
+        return verdict
+    log.warning("a message on %s is a dead letter now: %s", message.subject, verdict.reason)
+    return verdict
 
 
 async def _check_progress(subscription: Subscription) -> None:
@@ -149,19 +171,13 @@ async def _check_progress(subscription: Subscription) -> None:
         raise Stalled(f"{info.num_pending} messages wait on the server")
 
 
-def _parse(payload: bytes) -> Deadline | None:
+def _parse(payload: bytes) -> SessionId | None:
+    """Return whom the message is about: all that is needed, since session-api knows what is due and when."""
     try:
         due = session_event_pb2.DeadlineDue.FromString(payload)
     except DecodeError:
         return None
-    session_id = parse_session_id(due.session_id)
-    if session_id is None or not due.HasField("expire_time"):
-        return None
-    try:
-        return Deadline(session_id=session_id, expire_time=due.expire_time.ToDatetime(UTC))
-    except (ValueError, OverflowError):
-        # An instant that no calendar has.
-        return None
+    return parse_session_id(due.session_id)
 
 
 @contextlib.asynccontextmanager
