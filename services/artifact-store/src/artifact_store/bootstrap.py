@@ -61,7 +61,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                 every(settings.finish_interval, finisher.finish_all, wake=arrived),
                 every(_ABANDONED_INTERVAL, finisher.fail_abandoned),
             ),
-            serving(settings.grpc_listen, [service], authenticator=authenticator) as server,
+            serving(settings.grpc_listen, [service], authenticator=authenticator, tls=settings.tls) as server,
         ):
             log.info("artifact-store serves on port %d", server.port)
             await stop.wait()

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
+from fleetkit.rpc.tls import TlsIdentity, read_tls
 from fleetkit.settings import Secret, SettingsReader
 
 
@@ -22,6 +23,7 @@ class Settings:
     s3_access_key: str
     s3_secret_key: Secret
     grpc_listen: str
+    tls: TlsIdentity | None
     max_artifact_bytes: int
     max_uploads: int
     url_ttl: timedelta
@@ -35,6 +37,7 @@ class Settings:
         """Raises SettingsError that names every bad variable."""
         reader = SettingsReader(env)
         endpoint = reader.text("FLEET_S3_ENDPOINT")
+        listen = reader.text("FLEET_GRPC_LISTEN", "0.0.0.0:50053")
         scratch = reader.optional_text("FLEET_SCRATCH_DIR")
         settings = cls(
             postgres_dsn=reader.secret("FLEET_POSTGRES_DSN"),
@@ -45,7 +48,8 @@ class Settings:
             s3_bucket=reader.text("FLEET_S3_BUCKET"),
             s3_access_key=reader.text("FLEET_S3_ACCESS_KEY"),
             s3_secret_key=reader.secret("FLEET_S3_SECRET_KEY"),
-            grpc_listen=reader.text("FLEET_GRPC_LISTEN", "0.0.0.0:50053"),
+            grpc_listen=listen,
+            tls=read_tls(reader, {"FLEET_GRPC_LISTEN": listen}),
             max_artifact_bytes=reader.integer("FLEET_MAX_ARTIFACT_BYTES", 5 * 1024**3, minimum=1),
             max_uploads=reader.integer("FLEET_MAX_UPLOADS", 32, minimum=1),
             url_ttl=reader.duration("FLEET_URL_TTL", timedelta(minutes=15)),
