@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Coroutine, Iterable
 from datetime import timedelta
 from typing import Never
 
@@ -44,7 +45,9 @@ class OutboxRelay:
                 async with connect_bus(self._url, self._token, name="session-api") as client:
                     await self._relay(client)
             except Exception as error:
-                log.warning("the outbox waits: %s: %s", type(error).__name__, error)
+                # Deliveries that fail at once fail for one reason.
+                cause = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+                log.warning("the outbox waits: %s: %s", type(cause).__name__, cause)
             await asyncio.sleep(self._interval.total_seconds())
 
     async def _relay(self, client: Client) -> Never:
@@ -52,8 +55,10 @@ class OutboxRelay:
         await ensure_streams(stream)
 
         async def deliver(messages: list[Message]) -> None:
-            for message in messages:
-                await _deliver(stream, message)
+            # They leave in this order on one connection, which is the order in which the server stores them; only the
+            # waiting for its answers overlaps. A purge comes after every publish that it may concern.
+            await _all(_publish(stream, message) for message in messages if not message.purge)
+            await _all(_purge(stream, message) for message in messages if message.purge)
 
         while True:
             self._wake.clear()
@@ -67,10 +72,16 @@ class OutboxRelay:
                         await self._wake.wait()
 
 
-async def _deliver(stream: JetStreamContext, message: Message) -> None:
-    if message.purge:
-        await stream.purge_stream(DEADLINES_STREAM, subject=message.subject)
-        return
-    await stream.publish(
-        message.subject, message.payload, headers={**message.headers, "Nats-Msg-Id": message.message_id}
-    )
+async def _publish(stream: JetStreamContext, message: Message) -> None:
+    headers = {**message.headers, "Nats-Msg-Id": message.message_id}
+    await stream.publish(message.subject, message.payload, headers=headers)
+
+
+async def _purge(stream: JetStreamContext, message: Message) -> None:
+    await stream.purge_stream(DEADLINES_STREAM, subject=message.subject)
+
+
+async def _all(deliveries: Iterable[Coroutine[object, object, None]]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for delivery in deliveries:
+            _ = group.create_task(delivery)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from fleetkit.lifecycle import OwnedTasks
 from fleetkit.paging import Page, PageRequest
 from session_api.domain.identifiers import NodeId
 from session_api.domain.node import Node, NodeState
@@ -24,10 +23,9 @@ class NodeDetails:
 class NodeOperations:
     """Looking at nodes, and emptying them. Raises NodeNotFound where a node is named."""
 
-    def __init__(self, *, database: Database, reaping: Reaping, tasks: OwnedTasks, bells: Bells) -> None:
+    def __init__(self, *, database: Database, reaping: Reaping, bells: Bells) -> None:
         self._database = database
         self._reaping = reaping
-        self._tasks = tasks
         self._bells = bells
 
     async def get(self, node_id: NodeId) -> NodeDetails:
@@ -61,7 +59,7 @@ class NodeOperations:
             node = await self._save(tx, node, node.draining(by=await tx.now() + timeout), what="draining")
         if timeout <= timedelta(0):
             # What this replica leaves undone, the reaper's next pass finds.
-            _ = self._tasks.start(self._reaping.close_drained())
+            await self._reaping.close_drained()
         return node
 
     async def _save(self, tx: Transaction, before: Node, after: Node, *, what: str) -> Node:

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from fleetkit.lifecycle import OwnedTasks
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.identifiers import SessionId
 from session_api.domain.session import Due, Session
@@ -14,10 +15,12 @@ from session_api.usecases.ports import Bells, Database, Transaction
 log = logging.getLogger(__name__)
 
 # A pass over the nodes takes on so much; the next one comes soon.
-_SESSIONS_A_PASS = 1000
+_SESSIONS_A_PASS = 500
 _AT_ONCE = 8
 # Passes come every two seconds. After a longer break nobody knows who was silent by fault of their own.
 _LONGEST_BREAK = timedelta(seconds=6)
+# Whoever counts time by another clock may come early by so much; it is waited for.
+_EARLY = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,20 +32,36 @@ class NodesReaped:
     drained: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Reaped:
+    """A session after what was due is done, and whether that was to end it."""
+
+    session: Session
+    is_ending: bool
+
+
 class Reaping:
     """Does what is due for sessions and for nodes. Safe beside any number of others."""
 
-    def __init__(self, *, database: Database, ending: Ending, bells: Bells, lease: timedelta) -> None:
+    def __init__(
+        self, *, database: Database, ending: Ending, tasks: OwnedTasks, bells: Bells, lease: timedelta
+    ) -> None:
         self._database = database
         self._ending = ending
+        self._tasks = tasks
         self._bells = bells
         self._lease = lease
+        self._draining = asyncio.Lock()
 
     async def reap(self, session_id: SessionId) -> Session:
         """Do what is due for a session and return it as it is then. Raises SessionNotFound."""
-        async with self._database.transaction() as tx:
-            session = await self._do_what_is_due(tx, session_id)
-        return await self._ending.finish_close(session)
+        reaped, early = await self._pass(session_id)
+        if early is not None:
+            await asyncio.sleep(early.total_seconds())
+            reaped, _ = await self._pass(session_id)
+        return (
+            await self._tasks.finish(self._ending.finish_close(reaped.session)) if reaped.is_ending else reaped.session
+        )
 
     async def reap_nodes(self) -> NodesReaped:
         """One pass: sessions of nodes that were silent for longer than their lease fail, and drains that are due end.
@@ -58,10 +77,7 @@ class Reaping:
                 log.warning("node %s (%s) is lost", node.id, node.name)
                 await tx.outbox.announce_node(node, what="lost", now=now)
         failed = await self.fail_orphans()
-        async with self._database.single() as tx:
-            left = await tx.sessions.on_drained_nodes(limit=_SESSIONS_A_PASS)
-        await self._all(left, CloseReason.NODE_DRAINED)
-        return NodesReaped(lost=len(lost), failed=failed, drained=len(left))
+        return NodesReaped(lost=len(lost), failed=failed, drained=await self.close_drained())
 
     async def fail_orphans(self) -> int:
         """End the sessions whose node is lost or has begun a new life; return how many there were."""
@@ -72,14 +88,30 @@ class Reaping:
             await self._ending.end(session_id, reason=CloseReason.NODE_LOST)
         return len(orphans)
 
-    async def close_drained(self) -> None:
-        """Close what is left on nodes whose drain is due, at once."""
+    async def close_drained(self) -> int:
+        """Begin to close what is left on nodes whose drain is due; return how many sessions there are.
+
+        The closing itself goes on in the background: a node that does not answer must not hold up the next pass.
+        """
         async with self._database.single() as tx:
             left = await tx.sessions.on_drained_nodes(limit=_SESSIONS_A_PASS)
-        await self._all(left, CloseReason.NODE_DRAINED)
+        if left and not self._draining.locked():
+            _ = self._tasks.start(self._close_all(left))
+        return len(left)
 
-    async def _do_what_is_due(self, tx: Transaction, session_id: SessionId) -> Session:
-        session, now = await tx.sessions.lock(session_id)
+    async def _pass(self, session_id: SessionId) -> tuple[_Reaped, timedelta | None]:
+        """Do what is due; also return how long to wait when the countdown's next instant is about to come."""
+        async with self._database.transaction() as tx:
+            session, now = await tx.sessions.lock(session_id)
+            done = await self._do_what_is_due(tx, session, now)
+        self._bells.relay.set()
+        # A close that somebody else has begun is theirs to finish.
+        reaped = _Reaped(session=done, is_ending=done is not session and done.close_reason is not None)
+        countdown = session.countdown_time if done is session else None
+        early = countdown - now if countdown is not None else None
+        return reaped, early if early is not None and timedelta(0) < early <= _EARLY else None
+
+    async def _do_what_is_due(self, tx: Transaction, session: Session, now: datetime) -> Session:
         # An idle time that nobody could report about does not count.
         node = await tx.nodes.get(session.allocation.node_id) if session.idle and session.allocation else None
         match session.due(now=now, report_time=node.heartbeat_time if node else None):
@@ -106,14 +138,15 @@ class Reaping:
                 await tx.sessions.save(session)
         return session
 
-    async def _all(self, session_ids: list[SessionId], reason: CloseReason) -> None:
+    async def _close_all(self, session_ids: list[SessionId]) -> None:
         room = asyncio.Semaphore(_AT_ONCE)
 
         async def close(session_id: SessionId) -> None:
             async with room:
-                await self._ending.close(session_id, reason=reason)
+                await self._ending.close(session_id, reason=CloseReason.NODE_DRAINED)
 
-        await asyncio.gather(*(close(session_id) for session_id in session_ids))
+        async with self._draining:
+            await asyncio.gather(*(close(session_id) for session_id in session_ids))
 
 
 async def _announced(tx: Transaction, session: Session, *, what: str) -> Session:

@@ -57,7 +57,9 @@ class PostgresDatabase:
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
         with typed_errors():
             async with self._pool.acquire(timeout=5.0) as connection, connection.transaction():
-                yield PostgresTransaction(connection, self._ids)
+                tx = PostgresTransaction(connection, self._ids)
+                yield tx
+                await tx.outbox.write()
 
     @contextlib.asynccontextmanager
     async def single(self) -> AsyncIterator[PostgresTransaction]:

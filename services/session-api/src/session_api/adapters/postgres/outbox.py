@@ -39,6 +39,7 @@ class PostgresOutbox:
     def __init__(self, connection: Connection, ids: IdSource) -> None:
         self._connection = connection
         self._ids = ids
+        self._rows: list[tuple[str, str, str, str, bytes]] = []
 
     async def announce(self, session: Session, *, what: str, now: datetime) -> None:
         event = session_event_pb2.SessionEvent(
@@ -62,14 +63,14 @@ class PostgresOutbox:
             event.control.CopyFrom(control_message(session.control))
         event.labels.update(session.labels)
         subject = f"fleet.v1.session.{session.id}.{what}"
-        await self._add("PUBLISH", subject, event.id, inject_headers(), event.SerializeToString())
+        self._add("PUBLISH", subject, event.id, inject_headers(), event.SerializeToString())
 
     async def announce_node(self, node: Node, *, what: str, now: datetime) -> None:
         event = session_event_pb2.NodeEvent(
             id=self._ids.new("evt"), type=what, node_id=node.id, name=node.name, event_time=timestamp(now)
         )
         subject = f"fleet.v1.node.{node.id}.{what}"
-        await self._add("PUBLISH", subject, event.id, inject_headers(), event.SerializeToString())
+        self._add("PUBLISH", subject, event.id, inject_headers(), event.SerializeToString())
 
     async def schedule(self, session: Session) -> None:
         due_time = session.countdown_time
@@ -77,7 +78,7 @@ class PostgresOutbox:
             raise ValueError("a session that is not running counts nothing down")
         due = session_event_pb2.DeadlineDue(session_id=session.id, expire_time=timestamp(due_time))
         headers = schedule_headers(due_time=due_time, target=f"due.session.{session.id}")
-        await self._add(
+        self._add(
             "PUBLISH",
             f"schedule.session.{session.id}",
             self._ids.new("evt"),
@@ -86,17 +87,20 @@ class PostgresOutbox:
         )
 
     async def cancel_schedule(self, session_id: SessionId) -> None:
-        await self._add("PURGE", f"schedule.session.{session_id}", self._ids.new("evt"), {}, b"")
+        self._add("PURGE", f"schedule.session.{session_id}", self._ids.new("evt"), {}, b"")
 
-    async def _add(self, action: str, subject: str, message_id: str, headers: dict[str, str], payload: bytes) -> None:
-        await self._connection.execute(
-            "INSERT INTO fleet.outbox (action, subject, message_id, headers, payload) VALUES ($1, $2, $3, $4, $5)",
-            action,
-            subject,
-            message_id,
-            json.dumps(headers),
-            payload,
-        )
+    def _add(self, action: str, subject: str, message_id: str, headers: dict[str, str], payload: bytes) -> None:
+        self._rows.append((action, subject, message_id, json.dumps(headers), payload))
+
+    async def write(self) -> None:
+        """Store what was collected, in one statement: the last of its transaction."""
+        if self._rows:
+            rows, self._rows = self._rows, []
+            await self._connection.execute(
+                "INSERT INTO fleet.outbox (action, subject, message_id, headers, payload)"
+                " SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::jsonb[], $5::bytea[])",
+                *(list(column) for column in zip(*rows, strict=True)),
+            )
 
 
 class OutboxReader:
@@ -105,7 +109,7 @@ class OutboxReader:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def relay(self, deliver: Callable[[list[Message]], Awaitable[None]], *, limit: int = 50) -> int:
+    async def relay(self, deliver: Callable[[list[Message]], Awaitable[None]], *, limit: int = 200) -> int:
         """Hand up to `limit` messages to `deliver` in order and forget them; return how many there were.
 
         Nothing is forgotten when `deliver` raises: it may then see a message again. Returns 0 while another

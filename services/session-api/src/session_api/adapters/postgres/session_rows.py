@@ -12,18 +12,10 @@ from session_api.domain.identifiers import NodeId, OrganizationId, SessionId
 from session_api.domain.leases import ControlLease, HolderKind, Occupancy
 from session_api.domain.session import Allocation, IdleActivity, IdlePolicy, Session, SessionState
 
-NAMES = (
-    "id",
-    "organization_id",
+# What a save writes, after the ID that it goes by.
+CHANGING = (
     "state",
-    "spec",
-    "browser_type",
     "timeout",
-    "lifetime_limit",
-    "labels",
-    "idle_timeout",
-    "idle_activity",
-    "create_time",
     "state_time",
     "queue_expire_time",
     "start_time",
@@ -45,31 +37,28 @@ NAMES = (
     "holdings",
     "controls",
     "warned",
+    "sequence",
+    "revision",
+    "due_time",
+)
+# What is written once, with the row.
+_FIXED = (
+    "organization_id",
+    "spec",
+    "browser_type",
+    "lifetime_limit",
+    "labels",
+    "idle_timeout",
+    "idle_activity",
+    "create_time",
     "warnings",
     "request_id",
     "request_digest",
-    "sequence",
-    "revision",
 )
+NAMES = ("id", *CHANGING, *_FIXED)
 COLUMNS = ", ".join(NAMES)
 PLACES = ", ".join(f"${place}" for place in range(1, len(NAMES) + 1))
-# Written once, with the row. The rest of a save would only cost time; the counts are the reports' to write.
-_FIXED = frozenset(
-    {
-        "id",
-        "organization_id",
-        "spec",
-        "browser_type",
-        "lifetime_limit",
-        "labels",
-        "idle_timeout",
-        "idle_activity",
-        "create_time",
-        "request_id",
-        "request_digest",
-    }
-)
-ASSIGNMENTS = ", ".join(f"{name} = ${place}" for place, name in enumerate(NAMES, start=1) if name not in _FIXED)
+ASSIGNMENTS = ", ".join(f"{name} = ${place}" for place, name in enumerate(CHANGING, start=2))
 
 
 class _BrowserRow(TypedDict):
@@ -94,21 +83,12 @@ class _ControlRow(TypedDict):
     expire_time: str
 
 
-def values_of(session: Session, revision: int) -> tuple[object, ...]:
-    """Return a row's values in the order of NAMES."""
+def changing_values(session: Session, revision: int) -> tuple[object, ...]:
+    """Return the values of CHANGING, in its order."""
     allocation = session.allocation
     return (
-        session.id,
-        session.organization_id,
         session.state.value,
-        json.dumps({"browser_type": session.spec.browser_type.value}),
-        session.spec.browser_type.value,
         session.timeout,
-        session.lifetime_limit,
-        json.dumps(dict(session.labels)),
-        session.idle.timeout if session.idle else None,
-        session.idle.activity.value if session.idle else None,
-        session.create_time,
         session.state_time,
         session.queue_expire_time,
         session.start_time,
@@ -130,11 +110,28 @@ def values_of(session: Session, revision: int) -> tuple[object, ...]:
         session.holdings,
         session.controls,
         session.warned,
+        session.sequence,
+        revision,
+        session.due_time,
+    )
+
+
+def values_of(session: Session) -> tuple[object, ...]:
+    """Return a new row's values in the order of NAMES."""
+    return (
+        session.id,
+        *changing_values(session, session.revision),
+        session.organization_id,
+        json.dumps({"browser_type": session.spec.browser_type.value}),
+        session.spec.browser_type.value,
+        session.lifetime_limit,
+        json.dumps(dict(session.labels)),
+        session.idle.timeout if session.idle else None,
+        session.idle.activity.value if session.idle else None,
+        session.create_time,
         list(session.warnings),
         session.request_id,
         session.request_digest,
-        session.sequence,
-        revision,
     )
 
 

@@ -8,9 +8,11 @@ from fleetkit.paging import Page, PageRequest
 from fleetkit.postgres import Connection
 from session_api.adapters.postgres.session_rows import (
     ASSIGNMENTS,
+    CHANGING,
     COLUMNS,
     NAMES,
     PLACES,
+    changing_values,
     session_of,
     values_of,
 )
@@ -71,19 +73,17 @@ class PostgresSessionRepository:
     async def add(self, session: Session) -> None:
         try:
             await self._connection.execute(
-                f"INSERT INTO fleet.session ({COLUMNS}, due_time) VALUES ({PLACES}, ${len(NAMES) + 1})",
-                *values_of(session, session.revision),
-                session.due_time,
+                f"INSERT INTO fleet.session ({COLUMNS}) VALUES ({PLACES})", *values_of(session)
             )
         except asyncpg.UniqueViolationError as error:
             raise SessionExists from error
 
     async def save(self, session: Session) -> None:
         status = await self._connection.execute(
-            f"UPDATE fleet.session SET {ASSIGNMENTS}, due_time = ${len(NAMES) + 1},"
-            f" change_xid = pg_current_xact_id() WHERE id = $1 AND revision = ${len(NAMES)} - 1",
-            *values_of(session, session.revision + 1),
-            session.due_time,
+            f"UPDATE fleet.session SET {ASSIGNMENTS}, change_xid = pg_current_xact_id()"
+            f" WHERE id = $1 AND revision = ${CHANGING.index('revision') + 2} - 1",
+            session.id,
+            *changing_values(session, session.revision + 1),
         )
         if status != "UPDATE 1":
             raise SessionChanged("Somebody else changed the session at the same time.")
