@@ -179,7 +179,7 @@ class Session:
         self.require_running()
         if self.start_time is None or self.is_overdue(now=now):
             # Whoever closes it is on the way.
-            raise self._not_open()
+            raise SessionNotOpen(CloseReason.TIMED_OUT.sentence, state=str(self.state), close_reason="")
         timeout = self.timeout + by
         if timeout > self.lifetime_limit:
             limit = self.lifetime_limit.total_seconds()

@@ -24,10 +24,12 @@ from session_api.domain.errors import (
 )
 from session_api.domain.identifiers import NodeId, SessionId
 from session_api.domain.organization import check_quota, may_open
-from session_api.domain.session import DEFAULT_TIMEOUT, IdlePolicy, Session, SessionState
+from session_api.domain.queue import Waiting
+from session_api.domain.session import DEFAULT_TIMEOUT, Allocation, IdlePolicy, Session, SessionState
 from session_api.usecases.ending import Ending
-from session_api.usecases.ports import Bells, Database, NodeGateway, SessionExists, Transaction
+from session_api.usecases.ports import Bells, Database, Intake, NodeGateway, SessionExists, Transaction
 from session_api.usecases.slots import Slots
+from session_api.usecases.turns import next_turns
 
 log = logging.getLogger(__name__)
 
@@ -127,10 +129,8 @@ class Creation:
                 return _same_request(intake.existing, request)
             new = self._new(caller, request, now=intake.now)
             may_have_slot = await self._within_quota(tx, caller, now=intake.now)
-            allocation = None
-            if may_have_slot and not intake.has_queue:
-                allocation = await self._slots.take(tx, request.spec)
-            else:
+            allocation = await self._take_slot(tx, new, intake) if may_have_slot else None
+            if allocation is None:
                 await self._slots.require_capable(tx, request.spec)
             if allocation is not None:
                 session, what = new.placed(allocation, now=intake.now), "created"
@@ -173,6 +173,16 @@ class Creation:
         used = await tx.organizations.lock_consumption(caller.organization_id, now=now)
         check_quota(caller.limits, used, now=now)
         return may_open(caller.limits, used.open_sessions)
+
+    async def _take_slot(self, tx: Transaction, new: Session, intake: Intake) -> Allocation | None:
+        """Take a slot unless others come first. Raises NoCapableNode."""
+        if not intake.has_queue:
+            return await self._slots.take(tx, new.spec)
+        newcomer = Waiting(session_id=new.id, organization_id=new.organization_id, browser_type=new.spec.browser_type)
+        for entry, node in await next_turns(tx, newcomer=newcomer):
+            if entry is newcomer and await tx.nodes.take_slot(node):
+                return node.allocation
+        return None
 
     async def _check_queue(self, tx: Transaction, caller: Caller, wait: timedelta, *, may_have_slot: bool) -> None:
         if wait <= timedelta(0):

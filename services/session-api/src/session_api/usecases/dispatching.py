@@ -5,18 +5,16 @@ import logging
 from fleetkit.errors import FleetError
 from fleetkit.lifecycle import OwnedTasks
 from fleetkit.telemetry import log_context
-from session_api.domain.identifiers import NodeId
-from session_api.domain.node import NodeState
+from session_api.domain.node import Node
 from session_api.domain.organization import may_open
-from session_api.domain.queue import QueuePlace, Waiting, fair_order, next_placements, reason_of
+from session_api.domain.queue import QueuePlace, Share, Waiting, fair_order, reason_of
 from session_api.domain.session import Session, SessionState
 from session_api.usecases.creation import Creation
 from session_api.usecases.ports import Bells, Database, Transaction
+from session_api.usecases.turns import next_turns
 
 log = logging.getLogger(__name__)
 
-# More of one organization's sessions than this do not get a slot in one pass; the next pass is near.
-_CONSIDERED = 100
 _EVERYONE = 1_000_000
 
 
@@ -32,14 +30,10 @@ class Dispatching:
     async def dispatch(self) -> int:
         """One pass; return how many sessions were placed. Their browsers start in the background."""
         async with self._database.single() as tx:
-            waiting = await tx.queue.waiting(limit=_CONSIDERED)
-        if not waiting:
-            return 0
-        async with self._database.transaction() as tx:
-            shares, nodes = await tx.queue.shares(), await tx.nodes.all()
+            turns = await next_turns(tx)
         placed = 0
-        for entry, node_id in next_placements(fair_order(waiting, shares), nodes, shares):
-            session = await self._place(entry, node_id)
+        for entry, node in turns:
+            session = await self._place(entry, node)
             if session is not None:
                 placed += 1
                 _ = self._tasks.start(self._start(session))
@@ -60,18 +54,17 @@ class Dispatching:
         order = fair_order(waiting, shares)
         for position, entry in enumerate(order, start=1):
             if entry.session_id == session.id:
-                reason = reason_of(entry, nodes, shares[entry.organization_id])
+                reason = reason_of(entry, nodes, shares.get(entry.organization_id, Share()))
                 return QueuePlace(position=position, reason=reason, expire_time=session.queue_expire_time)
         return None
 
-    async def _place(self, entry: Waiting, node_id: NodeId) -> Session | None:
+    async def _place(self, entry: Waiting, node: Node) -> Session | None:
         """Give a queued session its slot; None when somebody was faster, at the session or at the slot."""
         async with self._database.transaction() as tx:
             session, now = await tx.sessions.lock(entry.session_id)
             if session.state is not SessionState.QUEUED or not await _within_quota(tx, session):
                 return None
-            node = await tx.nodes.get(node_id)
-            if node.state is not NodeState.ACTIVE or not await tx.nodes.take_slot(node):
+            if not await tx.nodes.take_slot(node):
                 return None
             placed = session.placed(node.allocation, now=now)
             await tx.sessions.save(placed)

@@ -106,8 +106,8 @@ class SessionQueue(Protocol):
         """Return the oldest queued sessions."""
         ...
 
-    async def shares(self) -> dict[OrganizationId, Share]:
-        """Return the part of the fleet of each organization that has queued sessions."""
+    async def shares(self, *, also: OrganizationId | None = None) -> dict[OrganizationId, Share]:
+        """Return the part of the fleet of each organization that has queued sessions, and of `also`."""
         ...
 
     async def size(self) -> int:

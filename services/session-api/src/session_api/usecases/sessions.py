@@ -54,10 +54,11 @@ class Sessions:
         NodeUnavailable or SessionNotOpen when it did not come up: it is found under the request's idempotency key.
         """
         allocation = self._tasks.start(self._creation.allocate(caller, request))
-        coming = self._tasks.start(self._bring_up(allocation))
+        beginning = self._tasks.start(self._begin(allocation))
         try:
             async with asyncio.timeout(wait.total_seconds()):
-                return await asyncio.shield(coming)
+                session = await asyncio.shield(beginning)
+                return await self._up(session.id) if session.state is SessionState.QUEUED else session
         except TimeoutError:
             session = await asyncio.shield(allocation)
             return await self.get(caller, session.id)
@@ -100,14 +101,10 @@ class Sessions:
         await self.get(caller, session_id)
         return await self._tasks.finish(self._ending.close(session_id, reason=CloseReason.USER_REQUESTED))
 
-    async def _bring_up(self, allocation: asyncio.Task[Session]) -> Session:
+    async def _begin(self, allocation: asyncio.Task[Session]) -> Session:
         session = await allocation
         with log_context(session_id=session.id):
-            if session.state is SessionState.STARTING:
-                return await self._creation.start(session)
-            if session.state is SessionState.QUEUED:
-                return await self._up(session.id)
-            return session
+            return await self._creation.start(session) if session.state is SessionState.STARTING else session
 
     async def _up(self, session_id: SessionId) -> Session:
         """Wait until a queued session is up, or raise what became of it."""

@@ -22,6 +22,7 @@ class PostgresKeyRepository:
         columns = ", ".join(f"organization.{name}" for name in LIMIT_COLUMNS)
         row = await self._connection.fetchrow(
             "WITH used AS (UPDATE fleet.api_key SET last_use_time = clock_timestamp() WHERE digest = $1"
+            " AND (expire_time IS NULL OR expire_time > clock_timestamp())"
             " AND (last_use_time IS NULL OR last_use_time < clock_timestamp() - interval '1 minute'))"
             f" SELECT api_key.organization_id, api_key.scope, {columns}"
             " FROM fleet.api_key JOIN fleet.organization ON organization.id = api_key.organization_id"

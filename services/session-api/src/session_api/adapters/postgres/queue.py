@@ -29,14 +29,15 @@ class PostgresSessionQueue:
             for row in rows
         ]
 
-    async def shares(self) -> dict[OrganizationId, Share]:
+    async def shares(self, *, also: OrganizationId | None = None) -> dict[OrganizationId, Share]:
         columns = ", ".join(f"organization.{name}" for name in LIMIT_COLUMNS)
         rows = await self._connection.fetch(
             f"SELECT organization.id, organization.weight, {columns}, (SELECT count(*) FROM fleet.session"
             " WHERE session.organization_id = organization.id AND session.end_time IS NULL"
             " AND session.state <> 'QUEUED') AS held FROM fleet.organization"
             " WHERE EXISTS (SELECT FROM fleet.session WHERE session.state = 'QUEUED'"
-            " AND session.organization_id = organization.id)"
+            " AND session.organization_id = organization.id) OR organization.id = $1",
+            also,
         )
         return {
             OrganizationId(row["id"]): Share(held=row["held"], weight=row["weight"], limits=limits_of(row))

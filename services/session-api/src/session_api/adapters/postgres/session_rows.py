@@ -45,7 +45,6 @@ CHANGING = (
 _FIXED = (
     "organization_id",
     "spec",
-    "browser_type",
     "lifetime_limit",
     "labels",
     "idle_timeout",
@@ -59,6 +58,10 @@ NAMES = ("id", *CHANGING, *_FIXED)
 COLUMNS = ", ".join(NAMES)
 PLACES = ", ".join(f"${place}" for place in range(1, len(NAMES) + 1))
 ASSIGNMENTS = ", ".join(f"{name} = ${place}" for place, name in enumerate(CHANGING, start=2))
+
+
+class _SpecRow(TypedDict):
+    browser_type: str
 
 
 class _BrowserRow(TypedDict):
@@ -122,8 +125,7 @@ def values_of(session: Session) -> tuple[object, ...]:
         session.id,
         *changing_values(session, session.revision),
         session.organization_id,
-        json.dumps({"browser_type": session.spec.browser_type.value}),
-        session.spec.browser_type.value,
+        json.dumps(_SpecRow(browser_type=session.spec.browser_type.value)),
         session.lifetime_limit,
         json.dumps(dict(session.labels)),
         session.idle.timeout if session.idle else None,
@@ -151,7 +153,7 @@ def session_of(row: asyncpg.Record) -> Session:
         id=SessionId(row["id"]),
         organization_id=OrganizationId(row["organization_id"]),
         state=SessionState(row["state"]),
-        spec=BrowserSpec(browser_type=BrowserType(row["browser_type"])),
+        spec=_spec(row["spec"]),
         timeout=row["timeout"],
         lifetime_limit=row["lifetime_limit"],
         labels=json.loads(row["labels"]),
@@ -181,6 +183,11 @@ def session_of(row: asyncpg.Record) -> Session:
         sequence=row["sequence"],
         revision=row["revision"],
     )
+
+
+def _spec(text: str) -> BrowserSpec:
+    row: _SpecRow = json.loads(text)
+    return BrowserSpec(browser_type=BrowserType(row["browser_type"]))
 
 
 def _idle(timeout: timedelta | None, activity: str | None) -> IdlePolicy | None:

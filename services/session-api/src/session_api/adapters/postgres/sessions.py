@@ -126,7 +126,7 @@ class PostgresSessionRepository:
             "WITH news AS (SELECT session.id, report.clients, report.viewers,"
             " CASE WHEN session.idle_timeout IS NULL THEN session.active_time"
             f" WHEN session.idle_activity = '{IdleActivity.INPUT}' AND report.input_idle IS NOT NULL"
-            " THEN GREATEST(session.active_time, $7 - report.input_idle)"
+            " THEN GREATEST(session.active_time, $7::timestamptz - report.input_idle)"
             " WHEN report.clients > 0 OR report.viewers > 0 THEN $7 ELSE session.active_time END AS active_time"
             " FROM fleet.session"
             " JOIN unnest($2::text[], $3::bigint[], $4::int[], $5::int[], $6::interval[])"

@@ -7,15 +7,14 @@ ALTER TABLE organization
     ADD COLUMN weight                  double precision NOT NULL DEFAULT 1 CHECK (weight > 0);
 
 ALTER TABLE api_key
-    ADD COLUMN id             text,
+    -- Keys of the version before this one get an ID too: one that sorts before those that are made of the time.
+    ADD COLUMN id             text NOT NULL UNIQUE
+        DEFAULT 'key_00' || left(translate(gen_random_uuid()::text, 'abcdef-', 'ghjkmn'), 24),
     ADD COLUMN prefix         text NOT NULL DEFAULT '',
     ADD COLUMN display_name   text NOT NULL DEFAULT '',
     ADD COLUMN last_use_time  timestamptz,
     ADD COLUMN expire_time    timestamptz;
--- Keys from before get an ID by their digest.
-UPDATE api_key SET expire_time = revoke_time,
-    id = 'key_' || left(translate(encode(digest, 'hex'), 'abcdef', 'ghjkmn'), 26);
-CREATE UNIQUE INDEX api_key_by_id ON api_key (id);
+UPDATE api_key SET expire_time = revoke_time;
 CREATE INDEX api_key_by_organization ON api_key (organization_id, id);
 
 ALTER TABLE node DROP CONSTRAINT node_state_check;
@@ -24,8 +23,9 @@ ALTER TABLE node
     ADD COLUMN is_cordoned  boolean NOT NULL DEFAULT false,
     ADD COLUMN is_stopping  boolean NOT NULL DEFAULT false,
     ADD COLUMN drain_time   timestamptz,
-    ADD COLUMN cpu          real,
-    ADD COLUMN memory       real;
+    ADD COLUMN cpu          double precision,
+    ADD COLUMN memory       double precision;
+UPDATE node SET is_stopping = true WHERE state = 'DRAINING';
 -- Slots and heartbeats change all the time: room on each page lets that happen without touching an index.
 ALTER TABLE node SET (fillfactor = 50);
 
@@ -37,7 +37,7 @@ CREATE TABLE node_watch (
 );
 
 ALTER TABLE session
-    ADD COLUMN browser_type       text NOT NULL DEFAULT 'CHROME',
+    ADD COLUMN browser_type       text NOT NULL GENERATED ALWAYS AS (spec ->> 'browser_type') STORED,
     ADD COLUMN labels             jsonb NOT NULL DEFAULT '{}',
     ADD COLUMN idle_timeout       interval,
     ADD COLUMN idle_activity      text,
@@ -49,12 +49,12 @@ ALTER TABLE session
     ADD COLUMN holdings           bigint NOT NULL DEFAULT 0,
     ADD COLUMN controls           bigint NOT NULL DEFAULT 0,
     ADD COLUMN warned             interval,
-    -- When something may be due next; a hint that is never too late.
-    ADD COLUMN due_time           timestamptz,
+    -- When something may be due next; a hint that is never too late. Rows of the version before this one are looked at
+    -- once, and get theirs then.
+    ADD COLUMN due_time           timestamptz DEFAULT now(),
     -- The transaction that wrote the row last. Rows below every transaction that is still running are complete:
     -- whoever reads changes in this order misses none, which a sequence number cannot promise.
     ADD COLUMN change_xid         xid8 NOT NULL DEFAULT pg_current_xact_id();
-UPDATE session SET due_time = expire_time, browser_type = spec ->> 'browser_type' WHERE end_time IS NULL;
 
 DROP INDEX session_by_deadline;
 CREATE INDEX session_by_due ON session (due_time) WHERE end_time IS NULL;

@@ -1,0 +1,24 @@
+"""Whose turn it is: the queue and the free slots of a moment, read together."""
+
+from session_api.domain.node import Node
+from session_api.domain.queue import Waiting, fair_order, next_placements
+from session_api.usecases.ports import Transaction
+
+# More of one organization's sessions than this do not get a slot at once; the next look is near.
+_CONSIDERED = 100
+
+
+async def next_turns(tx: Transaction, *, newcomer: Waiting | None = None) -> list[tuple[Waiting, Node]]:
+    """Return who gets a slot now, and of which node, in order; `newcomer` is not in the queue yet and joins last.
+
+    A proposal: whoever acts on it takes the slot with its guards.
+    """
+    waiting = await tx.queue.waiting(limit=_CONSIDERED)
+    if newcomer is not None:
+        waiting.append(newcomer)
+    if not waiting:
+        return []
+    shares = await tx.queue.shares(also=newcomer.organization_id if newcomer else None)
+    nodes = {node.id: node for node in await tx.nodes.all()}
+    placements = next_placements(fair_order(waiting, shares), nodes.values(), shares)
+    return [(entry, nodes[node_id]) for entry, node_id in placements]
