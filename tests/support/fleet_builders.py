@@ -1,30 +1,34 @@
 """Valid values of session-api, a clock that tests step, and nodes that do as they are told."""
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from fleetkit.ids import RandomIds
+from session_api.domain.browser import BrowserFacts, BrowserSpec, BrowserType
 from session_api.domain.caller import Caller, Scope
+from session_api.domain.close_reason import CloseReason
 from session_api.domain.errors import NodeUnavailable
-from session_api.domain.node import EndedBrowser, NewNode, Node, NodeReport, NodeState, Registration, RunningBrowser
-from session_api.domain.session import (
-    Allocation,
-    BrowserFacts,
-    BrowserSpec,
-    BrowserType,
-    CloseReason,
-    NodeId,
-    OrganizationId,
-    Session,
-    SessionId,
-    SessionState,
+from session_api.domain.identifiers import NodeId, OrganizationId, SessionId
+from session_api.domain.node import (
+    EndedBrowser,
+    NewNode,
+    Node,
+    NodeReport,
+    NodeState,
+    Pressure,
+    Registration,
+    RunningBrowser,
 )
+from session_api.domain.organization import Limits
+from session_api.domain.session import Allocation, IdlePolicy, Session, SessionState
 
 ORGANIZATION = OrganizationId("o_acme")
 OTHER_ORGANIZATION = OrganizationId("o_other")
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 FACTS = BrowserFacts(product="Chrome/150.0", user_agent="Mozilla/5.0 Chrome/150", warm=False, sandboxed=True)
+
+_ids = RandomIds()
 
 
 class SteppedClock:
@@ -99,7 +103,8 @@ def _set_event() -> asyncio.Event:
 
 
 def a_session_id() -> SessionId:
-    return SessionId(RandomIds().new("pbs"))
+    """Return an ID that sorts after those that were made before it."""
+    return SessionId(_ids.new("pbs"))
 
 
 def an_allocation(*, node_id: str = "nod_1", registration_id: str = "reg_1") -> Allocation:
@@ -119,31 +124,36 @@ def a_session(
     now: datetime = NOON,
     timeout: timedelta = timedelta(minutes=60),
     lifetime_limit: timedelta = timedelta(minutes=1440),
+    queue_timeout: timedelta = timedelta(minutes=5),
+    browser_type: BrowserType = BrowserType.CHROME,
+    labels: Mapping[str, str] | None = None,
+    idle: IdlePolicy | None = None,
     allocation: Allocation | None = None,
     request_id: str = "",
     reason: CloseReason = CloseReason.USER_REQUESTED,
 ) -> Session:
     """Return a session that came into `state` at `now` in the way that sessions do."""
-    session = Session(
+    new = Session(
         id=session_id or a_session_id(),
         organization_id=organization_id,
-        state=SessionState.STARTING,
-        spec=BrowserSpec(),
+        spec=BrowserSpec(browser_type=browser_type),
         timeout=timeout,
         lifetime_limit=lifetime_limit,
+        labels=labels or {},
+        idle=idle,
         create_time=now,
         state_time=now,
         request_id=request_id,
-        sequence=1,
-    ).allocated(allocation or an_allocation())
+    )
     if state is SessionState.QUEUED:
-        return replace(session, state=SessionState.QUEUED, allocation=None, epoch=0)
+        return new.queued(until=now + queue_timeout)
+    starting = new.placed(allocation or an_allocation(), now=now)
     if state is SessionState.STARTING:
-        return session
+        return starting
     if state is SessionState.FAILED:
         reason = reason if reason.is_fault else CloseReason.BROWSER_CRASHED
-        return session.ended(now=now, reason=reason)
-    running = session.started(now=now, browser=FACTS)
+        return starting.ended(now=now, reason=reason)
+    running = starting.started(now=now, browser=FACTS)
     if state is SessionState.RUNNING:
         return running
     closing = running.closing(now=now, reason=reason)
@@ -159,18 +169,26 @@ def a_node(
     slots_used: int = 0,
     browsers: tuple[BrowserType, ...] = (BrowserType.CHROME,),
     heartbeat_time: datetime = NOON,
+    drain_time: datetime | None = None,
+    pressure: Pressure | None = None,
 ) -> Node:
+    """Return a node in `state`: DRAINING because it stops itself, unless there is a `drain_time`."""
     return Node(
         id=NodeId(node_id),
         name=f"name-of-{node_id.replace('_', '-')}",
         registration_id=registration_id,
-        state=state,
         address="127.0.0.1:1",
         attach_url="ws://127.0.0.1:1",
         slots=slots,
         slots_used=slots_used,
         browsers=dict.fromkeys(browsers, "Chrome/150.0"),
+        register_time=heartbeat_time,
         heartbeat_time=heartbeat_time,
+        is_lost=state is NodeState.LOST,
+        is_cordoned=state is NodeState.CORDONED or drain_time is not None,
+        drain_time=drain_time,
+        is_stopping=state is NodeState.DRAINING and drain_time is None,
+        pressure=pressure,
     )
 
 
@@ -194,9 +212,9 @@ def a_caller(
     *,
     organization_id: OrganizationId = ORGANIZATION,
     scope: Scope = Scope.MEMBER,
-    max_timeout: timedelta | None = None,
+    limits: Limits | None = None,
 ) -> Caller:
-    return Caller(organization_id=organization_id, scope=scope, max_timeout=max_timeout)
+    return Caller(organization_id=organization_id, scope=scope, limits=limits or Limits())
 
 
 def a_report(
@@ -205,15 +223,28 @@ def a_report(
     running: tuple[Session, ...] = (),
     ended: tuple[tuple[Session, CloseReason], ...] = (),
     clients: int = 0,
+    viewers: int = 0,
+    input_idle: timedelta | None = None,
     draining: bool = False,
+    pressure: Pressure | None = None,
 ) -> NodeReport:
     return NodeReport(
         node_id=registration.node_id,
         registration_id=registration.registration_id,
-        running=[RunningBrowser(session_id=row.id, epoch=row.epoch, client_count=clients) for row in running],
+        running=[
+            RunningBrowser(
+                session_id=row.id,
+                epoch=row.epoch,
+                client_count=clients,
+                viewer_count=viewers,
+                input_idle=input_idle,
+            )
+            for row in running
+        ],
         ended=[
             EndedBrowser(session_id=row.id, epoch=row.epoch, close_reason=reason, message="It fell over.")
             for row, reason in ended
         ],
         draining=draining,
+        pressure=pressure,
     )

@@ -9,7 +9,7 @@ from fleetkit.ids import RandomIds
 from fleetkit.postgres import open_pool
 from fleetkit.settings import Secret
 from session_api.adapters.postgres.database import PostgresDatabase, migrate_fleet
-from session_api.domain.caller import Scope, api_key_digest
+from session_api.domain.organization import Organization
 from session_api.usecases.ports import Database
 from tests.conformance.fleet_database.subject import Memory, Postgres, Subject
 from tests.support.fleet_builders import ORGANIZATION, OTHER_ORGANIZATION, SteppedClock
@@ -22,7 +22,7 @@ def memory() -> Subject:
 
 
 @pytest.fixture
-async def real(empty_database: str) -> AsyncIterator[Subject]:
+async def real(empty_database: str) -> AsyncIterator[Postgres]:
     await migrate_fleet(Secret(empty_database))
     connection = await asyncpg.connect(empty_database)
     async with open_pool(Secret(empty_database), max_size=4) as pool:
@@ -39,8 +39,17 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 @pytest.fixture
 async def database(subject: Subject) -> Database:
     """A database with two organizations."""
-    async with subject.database.transaction() as tx:
+    return await with_organizations(subject.database)
+
+
+@pytest.fixture
+async def postgres_database(real: Postgres) -> Database:
+    """Postgres with two organizations, for what the fake cannot do: transactions at the same time."""
+    return await with_organizations(real.database)
+
+
+async def with_organizations(database: Database) -> Database:
+    async with database.transaction() as tx:
         for organization_id in (ORGANIZATION, OTHER_ORGANIZATION):
-            digest = api_key_digest(f"key of {organization_id}")
-            await tx.keys.add(digest, organization_id=organization_id, scope=Scope.MEMBER, max_timeout=None)
-    return subject.database
+            assert await tx.organizations.add(Organization(id=organization_id))
+    return database

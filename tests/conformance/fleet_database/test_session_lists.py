@@ -1,100 +1,173 @@
 """Which sessions are listed, and in what order."""
 
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
 from fleetkit.paging import PageRequest
-from session_api.domain.session import NodeId, SessionId, SessionState
-from session_api.usecases.ports import Database, SessionQuery
-from tests.conformance.fleet_database.subject import MINUTE, add, allocation_on, register
+from session_api.domain.browser import BrowserType
+from session_api.domain.close_reason import CloseReason
+from session_api.domain.session import Session, SessionState
+from session_api.usecases.ports import Database
+from session_api.usecases.queries import SessionOrder, SessionQuery
+from tests.conformance.fleet_database.subject import (
+    HOUR,
+    MINUTE,
+    add,
+    listed,
+    numbered,
+    pages,
+    present,
+    register,
+    save,
+)
 from tests.support.fleet_builders import NOON, ORGANIZATION, OTHER_ORGANIZATION, a_session
 
-
-async def _pages(database: Database, query: SessionQuery, size: int) -> list[list[SessionId]]:
-    pages, after = [], None
-    while True:
-        async with database.transaction() as tx:
-            page = await tx.sessions.page(query, PageRequest(size=size, after=after))
-        pages.append([session.id for session in page.items])
-        after = page.next_after
-        if after is None:
-            return pages
-
-
-def _id(number: int) -> SessionId:
-    return SessionId(f"pbs_{number:026d}")
+_SECOND = timedelta(seconds=1)
 
 
 async def test_pages_are_newest_first_and_end(database: Database) -> None:
-    on = allocation_on(await register(database))
-    await add(database, *(a_session(session_id=_id(number), allocation=on) for number in range(5)))
-    assert await _pages(database, SessionQuery(), 2) == [[_id(4), _id(3)], [_id(2), _id(1)], [_id(0)]]
-    assert await _pages(database, SessionQuery(), 5) == [[_id(4), _id(3), _id(2), _id(1), _id(0)]]
-    assert await _pages(database, SessionQuery(organization_id=OTHER_ORGANIZATION), 5) == [[]]
+    await add(database, *(a_session(session_id=numbered(n), state=SessionState.QUEUED) for n in range(5)))
+    in_order = [numbered(n) for n in (4, 3, 2, 1, 0)]
+    assert await pages(database, SessionQuery(), 2) == [in_order[:2], in_order[2:4], in_order[4:]]
+    assert await pages(database, SessionQuery(), 5) == [in_order]
+    assert await pages(database, SessionQuery(organization_id=OTHER_ORGANIZATION), 5) == [[]]
 
 
-async def test_pages_stay_whole_while_sessions_are_added(database: Database) -> None:
-    on = allocation_on(await register(database))
-    await add(database, *(a_session(session_id=_id(number), allocation=on) for number in (1, 3, 5, 7)))
-    async with database.transaction() as tx:
-        first = await tx.sessions.page(SessionQuery(), PageRequest(size=2))
-    await add(database, *(a_session(session_id=_id(number), allocation=on) for number in (8, 9)))
-    async with database.transaction() as tx:
-        second = await tx.sessions.page(SessionQuery(), PageRequest(size=2, after=first.next_after))
-    assert [session.id for session in first.items + second.items] == [_id(7), _id(5), _id(3), _id(1)]
+async def test_oldest_first_is_the_other_way_round(database: Database) -> None:
+    await add(database, *(a_session(session_id=numbered(n), state=SessionState.QUEUED) for n in range(5)))
+    query = SessionQuery(order=SessionOrder.OLDEST)
+    assert await pages(database, query, 3) == [[numbered(n) for n in (0, 1, 2)], [numbered(n) for n in (3, 4)]]
 
 
-async def test_a_list_is_narrowed_by_state_deadline_node_and_organization(database: Database) -> None:
-    here, there = allocation_on(await register(database)), allocation_on(await register(database, name="node-b"))
-    soon = a_session(session_id=_id(1), allocation=here, timeout=MINUTE)
-    late = a_session(session_id=_id(2), allocation=there)
-    closed = a_session(session_id=_id(3), allocation=here, state=SessionState.CLOSED)
-    starting = a_session(session_id=_id(4), allocation=there, state=SessionState.STARTING)
-    foreign = a_session(session_id=_id(5), allocation=here, organization_id=OTHER_ORGANIZATION)
-    await add(database, soon, late, closed, starting, foreign)
-
-    async def ids(query: SessionQuery) -> list[SessionId]:
-        return (await _pages(database, query, 50))[0]
-
-    assert await ids(SessionQuery(states=(SessionState.CLOSED, SessionState.STARTING))) == [starting.id, closed.id]
-    assert await ids(SessionQuery(expire_before=NOON + 2 * MINUTE)) == [soon.id]
-    assert await ids(SessionQuery(expire_before=NOON + MINUTE)) == []
-    assert await ids(SessionQuery(node_id=NodeId("nod_node-b"))) == [starting.id, late.id]
-    assert await ids(SessionQuery(organization_id=OTHER_ORGANIZATION)) == [foreign.id]
-    running = SessionQuery(organization_id=ORGANIZATION, states=(SessionState.RUNNING,))
-    assert await ids(running) == [late.id, soon.id]
+async def test_by_deadline_only_sessions_with_one_are_listed_and_ids_break_ties(database: Database) -> None:
+    on = (await register(database)).allocation
+    minutes = {1: 30, 2: 10, 3: 20, 4: 10, 5: 30}
+    running = [a_session(session_id=numbered(n), allocation=on, timeout=m * MINUTE) for n, m in minutes.items()]
+    await add(database, *running, a_session(session_id=numbered(6), state=SessionState.STARTING, allocation=on))
+    in_order = [numbered(n) for n in (2, 4, 3, 1, 5)]
+    for size in (1, 2, 5):
+        first = await pages(database, SessionQuery(order=SessionOrder.EXPIRING_FIRST), size)
+        last = await pages(database, SessionQuery(order=SessionOrder.EXPIRING_LAST), size)
+        assert [session_id for page in first for session_id in page] == in_order
+        assert [session_id for page in last for session_id in page] == in_order[::-1]
 
 
-async def test_orphans_are_unfinished_sessions_of_lost_or_reregistered_nodes(database: Database) -> None:
-    lost, reborn, well = [await register(database, name=name) for name in ("node-a", "node-b", "node-c")]
-    on_lost, on_reborn = a_session(allocation=allocation_on(lost)), a_session(allocation=allocation_on(reborn))
-    ended = a_session(allocation=allocation_on(lost), state=SessionState.CLOSED)
-    await add(database, on_lost, on_reborn, ended, a_session(allocation=allocation_on(well)))
-    await register(database, name="node-b", registration_id="reg_2", now=NOON + MINUTE)
-    async with database.transaction() as tx:
-        await tx.nodes.beat(well.id, well.registration_id, draining=False, now=NOON + MINUTE)
-        assert await tx.nodes.give_up(silent_since=NOON + MINUTE) == [lost.id]
-        assert set(await tx.sessions.orphaned(limit=10)) == {on_lost.id, on_reborn.id}
-        assert len(await tx.sessions.orphaned(limit=1)) == 1
+@pytest.mark.parametrize("order", list(SessionOrder))
+async def test_pages_stay_whole_while_sessions_are_added(database: Database, order: SessionOrder) -> None:
+    on = (await register(database)).allocation
+
+    def session(number: int) -> Session:
+        return a_session(session_id=numbered(number), allocation=on, timeout=10 * number * MINUTE)
+
+    query = SessionQuery(order=order)
+    await add(database, *map(session, (2, 4, 6, 8)))
+    async with database.single() as tx:
+        first = await tx.sessions.page(query, PageRequest(size=2))
+    await add(database, *map(session, (1, 3, 5, 7, 9)))
+    async with database.single() as tx:
+        second = await tx.sessions.page(query, PageRequest(size=9, after=first.next_after))
+    seen = [found.id for found in first.items + second.items]
+    assert len(set(seen)) == len(seen)
+    assert {numbered(n) for n in (2, 4, 6, 8)} <= set(seen)
+    assert seen == sorted(seen, reverse=order in {SessionOrder.NEWEST, SessionOrder.EXPIRING_LAST})
 
 
-async def test_unfinished_sessions_are_those_of_the_present_registration(database: Database) -> None:
-    node, other = await register(database), await register(database, name="node-b")
-    await add(database, a_session(allocation=allocation_on(node)))
-    again = await register(database, registration_id="reg_2")
-    states = (SessionState.STARTING, SessionState.RUNNING, SessionState.CLOSING)
-    unfinished = [a_session(allocation=allocation_on(again), state=state) for state in states]
-    await add(database, *unfinished, a_session(allocation=allocation_on(again), state=SessionState.FAILED))
-    await add(database, a_session(allocation=allocation_on(other)))
-    async with database.transaction() as tx:
-        found = await tx.sessions.unfinished_of(node.id)
-    assert {session.id for session in found} == {session.id for session in unfinished}
+async def test_a_list_is_narrowed_by_state_node_and_organization(database: Database) -> None:
+    here, there = (await register(database)).allocation, (await register(database, name="node-b")).allocation
+    running = a_session(session_id=numbered(1), allocation=here)
+    closed = a_session(session_id=numbered(2), allocation=here, state=SessionState.CLOSED)
+    starting = a_session(session_id=numbered(3), allocation=there, state=SessionState.STARTING)
+    foreign = a_session(session_id=numbered(4), allocation=here, organization_id=OTHER_ORGANIZATION)
+    await add(database, running, closed, starting, foreign)
+    either = SessionQuery(states=(SessionState.CLOSED, SessionState.STARTING))
+    assert await listed(database, either) == [starting.id, closed.id]
+    assert await listed(database, SessionQuery(node_id=there.node_id)) == [starting.id]
+    assert await listed(database, SessionQuery(organization_id=OTHER_ORGANIZATION)) == [foreign.id]
+    both = SessionQuery(organization_id=ORGANIZATION, states=(SessionState.RUNNING,))
+    assert await listed(database, both) == [running.id]
 
 
-async def test_stuck_sessions_are_those_that_entered_a_state_before_an_instant(database: Database) -> None:
-    on = allocation_on(await register(database))
-    old = a_session(allocation=on, state=SessionState.STARTING, now=NOON - MINUTE)
-    fresh = a_session(allocation=on, state=SessionState.STARTING, now=NOON)
-    running = a_session(allocation=on, now=NOON - MINUTE)
-    await add(database, old, fresh, running)
-    async with database.transaction() as tx:
-        assert await tx.sessions.stuck(SessionState.STARTING, since=NOON, limit=10) == [old.id]
-        assert await tx.sessions.stuck(SessionState.CLOSING, since=NOON, limit=10) == []
-        assert await tx.sessions.stuck(SessionState.STARTING, since=NOON + MINUTE, limit=1) != []
+async def test_a_list_is_narrowed_by_browser_type(database: Database) -> None:
+    chrome, edge = [
+        a_session(state=SessionState.QUEUED, browser_type=kind) for kind in (BrowserType.CHROME, BrowserType.MSEDGE)
+    ]
+    await add(database, chrome, edge)
+    assert await listed(database, SessionQuery(browser_types=(BrowserType.MSEDGE,))) == [edge.id]
+    assert await listed(database, SessionQuery(browser_types=tuple(BrowserType))) == [edge.id, chrome.id]
+
+
+async def test_a_session_must_have_every_label_with_its_value(database: Database) -> None:
+    both = a_session(state=SessionState.QUEUED, labels={"tenant": "t1", "team": "red"})
+    one = a_session(state=SessionState.QUEUED, labels={"tenant": "t1"})
+    await add(database, both, one, a_session(state=SessionState.QUEUED))
+    assert await listed(database, SessionQuery(labels={"tenant": "t1"})) == [one.id, both.id]
+    assert await listed(database, SessionQuery(labels={"tenant": "t1", "team": "red"})) == [both.id]
+    assert await listed(database, SessionQuery(labels={"tenant": "t2"})) == []
+    assert await listed(database, SessionQuery(labels={"team": ""})) == []
+
+
+async def test_age_counts_from_an_instant_until_before_another(database: Database) -> None:
+    early, late = [a_session(state=SessionState.QUEUED, now=NOON + offset) for offset in (MINUTE, 2 * MINUTE)]
+    await add(database, early, late)
+    assert await listed(database, SessionQuery(create_after=NOON + 2 * MINUTE)) == [late.id]
+    assert await listed(database, SessionQuery(create_before=NOON + 2 * MINUTE)) == [early.id]
+    assert await listed(database, SessionQuery(create_after=NOON, create_before=NOON + MINUTE)) == []
+
+
+async def test_deadlines_before_an_instant_are_those_of_sessions_that_have_one(database: Database) -> None:
+    on = (await register(database)).allocation
+    soon, late = [a_session(allocation=on, timeout=timeout) for timeout in (MINUTE, HOUR)]
+    await add(database, soon, late, a_session(allocation=on, state=SessionState.STARTING))
+    assert await listed(database, SessionQuery(expire_before=NOON + 2 * MINUTE)) == [soon.id]
+    assert await listed(database, SessionQuery(expire_before=NOON + MINUTE)) == []
+
+
+async def test_due_are_sessions_of_every_state_whose_time_has_come(database: Database) -> None:
+    on, now = (await register(database)).allocation, await present(database)
+    ages = {
+        SessionState.QUEUED: 5 * MINUTE,
+        SessionState.STARTING: MINUTE,
+        SessionState.CLOSING: MINUTE / 2,
+        # The first warning comes five minutes before the deadline.
+        SessionState.RUNNING: 55 * MINUTE,
+    }
+    due = [a_session(state=state, allocation=on, now=now - age - _SECOND) for state, age in ages.items()]
+    not_due = [a_session(state=state, allocation=on, now=now - age + HOUR) for state, age in ages.items()]
+    ended = [a_session(state=state, allocation=on, now=now - 2 * HOUR) for state in SessionState if state.is_final]
+    await add(database, *due, *not_due, *ended)
+    assert set(await listed(database, SessionQuery(due_before=now + _SECOND))) == {session.id for session in due}
+
+
+async def test_nothing_is_due_before_the_databases_clock_says_so(database: Database) -> None:
+    on, now = (await register(database)).allocation, await present(database)
+    past, future = [a_session(allocation=on, now=now - 55 * MINUTE + offset) for offset in (-HOUR, HOUR)]
+    await add(database, past, future)
+    assert await listed(database, SessionQuery(due_before=now + 2 * HOUR)) == [past.id]
+    assert await listed(database, SessionQuery(due_before=now - 2 * HOUR)) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda session, now: session.extended(by=HOUR, now=now),
+        lambda session, now: session.closing(now=now, reason=CloseReason.IDLE),
+    ],
+)
+async def test_a_save_moves_what_is_due(database: Database, change: Callable[..., Session]) -> None:
+    on, now = (await register(database)).allocation, await present(database)
+    session = a_session(allocation=on, now=now - 56 * MINUTE)
+    await add(database, session)
+    query = SessionQuery(due_before=now + HOUR)
+    assert await listed(database, query) == [session.id]
+    await save(database, change(session, now))
+    assert await listed(database, query) == []
+
+
+async def test_due_sessions_come_in_pages_too(database: Database) -> None:
+    on, now = (await register(database)).allocation, await present(database)
+    due = [a_session(session_id=numbered(n), allocation=on, now=now - 2 * HOUR) for n in range(5)]
+    await add(database, *due)
+    query = SessionQuery(due_before=now, states=tuple(state for state in SessionState if not state.is_final))
+    assert [len(page) for page in await pages(database, query, 2)] == [2, 2, 1]

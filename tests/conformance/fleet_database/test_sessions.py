@@ -1,25 +1,116 @@
 """How sessions are stored, found and saved."""
 
+import asyncio
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
+from session_api.domain.browser import BrowserType
+from session_api.domain.close_reason import CloseReason
 from session_api.domain.errors import SessionChanged, SessionNotFound
-from session_api.domain.node import RunningBrowser
-from session_api.domain.session import CloseReason, SessionState
+from session_api.domain.leases import ControlLease, HolderKind, Occupancy
+from session_api.domain.session import Allocation, IdleActivity, IdlePolicy, Session, SessionState
 from session_api.usecases.ports import Database, SessionExists
-from tests.conformance.fleet_database.subject import MINUTE, add, allocation_on, register, stored
-from tests.support.fleet_builders import NOON, ORGANIZATION, OTHER_ORGANIZATION, a_session, a_session_id
+from tests.conformance.fleet_database.subject import HOUR, MINUTE, Subject, add, register, save, stored
+from tests.support.fleet_builders import (
+    NOON,
+    ORGANIZATION,
+    OTHER_ORGANIZATION,
+    a_session,
+    a_session_id,
+)
+from tests.support.waiting import eventually
+
+_ODD_INSTANT = NOON + timedelta(microseconds=1)
+
+
+def _with_every_field(allocation: Allocation, state: SessionState) -> Session:
+    """Return a session whose every field differs from its default; what a state cannot have is as it can be stored."""
+    return replace(
+        a_session(
+            state=state,
+            now=_ODD_INSTANT,
+            timeout=timedelta(minutes=7, seconds=1),
+            lifetime_limit=timedelta(days=1, microseconds=1),
+            browser_type=BrowserType.MSEDGE,
+            labels={"tenant": "t-1", "größe": 'a "b" {c}', "empty": ""},
+            idle=IdlePolicy(timeout=timedelta(minutes=3), activity=IdleActivity.INPUT),
+            allocation=allocation,
+            request_id="once",
+        ),
+        active_time=_ODD_INSTANT,
+        client_count=2,
+        viewer_count=3,
+        occupancy=Occupancy(
+            kind=HolderKind.AGENT, holder_id="run-1", generation=4, occupy_time=NOON, expire_time=_ODD_INSTANT
+        ),
+        control=ControlLease(holder="ann", generation=5, take_time=_ODD_INSTANT, expire_time=NOON + MINUTE),
+        holdings=4,
+        controls=5,
+        warned=timedelta(minutes=5),
+        warnings=("It was capped.", "It was capped again."),
+        request_digest="digest",
+        sequence=2**40,
+        epoch=2**41,
+        revision=6,
+    )
 
 
 @pytest.mark.parametrize("state", list(SessionState))
-async def test_a_session_comes_back_as_it_was_stored(database: Database, state: SessionState) -> None:
+async def test_every_field_comes_back_as_it_was_stored(database: Database, state: SessionState) -> None:
     node = await register(database)
-    session = replace(
-        a_session(state=state, allocation=allocation_on(node)), warnings=("It was capped.",), request_digest="d"
-    )
+    session = _with_every_field(node.allocation, state)
     await add(database, session)
     assert await stored(database, session.id) == session
+
+
+@pytest.mark.parametrize("state", list(SessionState))
+async def test_a_session_comes_back_as_it_came_into_its_state(database: Database, state: SessionState) -> None:
+    node = await register(database)
+    session = a_session(state=state, allocation=node.allocation)
+    await add(database, session)
+    assert await stored(database, session.id) == session
+
+
+@pytest.mark.parametrize("state", [SessionState.RUNNING, SessionState.CLOSING, SessionState.CLOSED])
+async def test_every_field_that_may_change_is_saved(database: Database, state: SessionState) -> None:
+    node = await register(database)
+    after = replace(_with_every_field(node.allocation, state), revision=0)
+    before = replace(
+        after,
+        state=SessionState.QUEUED,
+        timeout=MINUTE,
+        state_time=NOON,
+        queue_expire_time=NOON,
+        allocation=None,
+        start_time=None,
+        expire_time=None,
+        end_time=None,
+        epoch=0,
+        close_reason=None,
+        close_message="",
+        browser=None,
+        client_count=0,
+        viewer_count=0,
+        active_time=None,
+        occupancy=None,
+        control=None,
+        holdings=0,
+        controls=0,
+        warned=None,
+        sequence=0,
+    )
+    await add(database, before)
+    assert await save(database, after) == replace(after, revision=1)
+    assert await save(database, replace(before, revision=1)) == replace(before, revision=2)
+
+
+async def test_a_holding_without_an_end_comes_back_without_one(database: Database) -> None:
+    session = a_session(allocation=(await register(database)).allocation)
+    held = session.occupied(HolderKind.TASK, "run-1", now=NOON, ttl=None)
+    await add(database, held)
+    assert (await stored(database, held.id)).occupancy == held.occupancy
 
 
 async def test_a_session_that_never_was_is_not_found(database: Database) -> None:
@@ -31,7 +122,7 @@ async def test_a_session_that_never_was_is_not_found(database: Database) -> None
 
 
 async def test_another_organization_does_not_find_a_session(database: Database) -> None:
-    session = a_session(allocation=allocation_on(await register(database)))
+    session = a_session(allocation=(await register(database)).allocation)
     await add(database, session)
     async with database.transaction() as tx:
         with pytest.raises(SessionNotFound):
@@ -40,75 +131,88 @@ async def test_another_organization_does_not_find_a_session(database: Database) 
 
 
 async def test_a_request_id_makes_one_session_per_organization(database: Database) -> None:
-    on = allocation_on(await register(database))
-    first = a_session(request_id="once", allocation=on)
-    await add(database, first, a_session(request_id="once", organization_id=OTHER_ORGANIZATION, allocation=on))
+    on = (await register(database)).allocation
+    await add(database, a_session(request_id="once", allocation=on))
+    await add(database, a_session(request_id="once", organization_id=OTHER_ORGANIZATION, allocation=on))
     with pytest.raises(SessionExists):
         await add(database, a_session(request_id="once", allocation=on))
-    async with database.transaction() as tx:
-        found = await tx.sessions.by_request(ORGANIZATION, "once")
-        assert found is not None
-        assert found.id == first.id
-        assert await tx.sessions.by_request(ORGANIZATION, "never") is None
+
+
+async def test_sessions_without_a_request_id_do_not_collide(database: Database) -> None:
+    await add(database, a_session(state=SessionState.QUEUED), a_session(state=SessionState.QUEUED))
 
 
 async def test_the_same_id_is_refused(database: Database) -> None:
-    session = a_session(allocation=allocation_on(await register(database)))
+    session = a_session(allocation=(await register(database)).allocation)
     await add(database, session)
     with pytest.raises(SessionExists):
         await add(database, session)
 
 
-async def test_sessions_without_a_request_id_do_not_collide_and_are_not_found_by_it(database: Database) -> None:
-    on = allocation_on(await register(database))
-    await add(database, a_session(allocation=on), a_session(allocation=on))
+async def test_an_intake_finds_what_the_request_id_made_before(database: Database) -> None:
+    session = a_session(request_id="once", allocation=(await register(database)).allocation)
+    await add(database, session, a_session(state=SessionState.QUEUED, organization_id=OTHER_ORGANIZATION))
     async with database.transaction() as tx:
-        assert await tx.sessions.by_request(ORGANIZATION, "") is None
+        intake = await tx.sessions.intake(ORGANIZATION, "once", BrowserType.CHROME)
+        assert intake.existing == session
+        for organization_id, request_id in ((OTHER_ORGANIZATION, "once"), (ORGANIZATION, "never"), (ORGANIZATION, "")):
+            assert (await tx.sessions.intake(organization_id, request_id, BrowserType.CHROME)).existing is None
+
+
+async def test_an_intake_sees_a_queue_of_its_browser_only(database: Database) -> None:
+    on = (await register(database)).allocation
+    waiting = a_session(state=SessionState.QUEUED, browser_type=BrowserType.MSEDGE, organization_id=OTHER_ORGANIZATION)
+    await add(database, waiting, a_session(allocation=on))
+
+    async def has_queue(browser_type: BrowserType) -> bool:
+        async with database.single() as tx:
+            return (await tx.sessions.intake(ORGANIZATION, "", browser_type)).has_queue
+
+    assert [await has_queue(kind) for kind in (BrowserType.CHROME, BrowserType.MSEDGE)] == [False, True]
+    await save(database, waiting.placed(on, now=NOON))
+    assert not await has_queue(BrowserType.MSEDGE)
+
+
+async def test_an_intake_reads_the_databases_clock(database: Database) -> None:
+    async with database.transaction() as tx:
+        before = await tx.now()
+        intake = await tx.sessions.intake(ORGANIZATION, "", BrowserType.CHROME)
+        assert before <= intake.now <= await tx.now()
 
 
 async def test_a_save_raises_the_revision_and_a_stale_one_is_refused(database: Database) -> None:
-    session = a_session(allocation=allocation_on(await register(database)))
+    session = a_session(allocation=(await register(database)).allocation)
     await add(database, session)
     closing = session.closing(now=NOON, reason=CloseReason.USER_REQUESTED)
-    async with database.transaction() as tx:
-        await tx.sessions.save(closing)
-    assert await stored(database, session.id) == replace(closing, revision=1)
+    assert await save(database, closing) == replace(closing, revision=1)
     with pytest.raises(SessionChanged):
-        async with database.transaction() as tx:
-            await tx.sessions.save(session.extended(by=MINUTE))
+        await save(database, session.extended(by=MINUTE, now=NOON))
+    assert await stored(database, session.id) == replace(closing, revision=1)
 
 
 async def test_saving_a_session_that_is_not_there_is_refused(database: Database) -> None:
     with pytest.raises(SessionChanged):
-        async with database.transaction() as tx:
-            await tx.sessions.save(a_session())
+        await save(database, a_session())
 
 
-async def test_client_counts_are_stored_for_the_right_node_and_epoch_only(database: Database) -> None:
-    node, other = await register(database), await register(database, name="node-b")
-    session, elsewhere = a_session(allocation=allocation_on(node)), a_session(allocation=allocation_on(other))
-    ended = a_session(allocation=allocation_on(node), state=SessionState.CLOSED)
-    stale = a_session(allocation=allocation_on(node))
-    await add(database, session, elsewhere, ended, stale)
-    report = [
-        RunningBrowser(session_id=session.id, epoch=1, client_count=3),
-        RunningBrowser(session_id=elsewhere.id, epoch=1, client_count=3),
-        RunningBrowser(session_id=ended.id, epoch=1, client_count=3),
-        RunningBrowser(session_id=stale.id, epoch=2, client_count=3),
-        RunningBrowser(session_id=a_session_id(), epoch=1, client_count=3),
-    ]
-    async with database.transaction() as tx:
-        await tx.sessions.record_clients(node.id, report)
-        await tx.sessions.record_clients(node.id, [])
-    counts = [(await stored(database, row.id)).client_count for row in (session, elsewhere, ended, stale)]
-    assert counts == [3, 0, 0, 0]
-
-
-async def test_client_counts_do_not_make_a_save_stale(database: Database) -> None:
-    node = await register(database)
-    session = a_session(allocation=allocation_on(node))
+async def test_whoever_waited_for_a_lock_has_the_later_value_and_the_later_clock(
+    subject: Subject, database: Database
+) -> None:
+    session = a_session(allocation=(await register(database)).allocation)
     await add(database, session)
+
+    async def lock() -> tuple[Session, datetime]:
+        async with database.transaction() as tx:
+            return await tx.sessions.lock(session.id)
+
     async with database.transaction() as tx:
-        running = [RunningBrowser(session_id=session.id, epoch=1, client_count=1)]
-        await tx.sessions.record_clients(node.id, running)
-        await tx.sessions.save(session.closing(now=NOON, reason=CloseReason.USER_REQUESTED))
+        first, lock_time = await tx.sessions.lock(session.id)
+        second = asyncio.create_task(lock())
+        await eventually(subject.is_somebody_waiting, within=10, what="the second waits")
+        extended = first.extended(by=HOUR, now=NOON)
+        await tx.sessions.save(extended)
+        end = await tx.now()
+    assert (first, lock_time <= end) == (session, True)
+    later, later_time = await second
+    assert later == replace(extended, revision=1)
+    assert later_time >= end

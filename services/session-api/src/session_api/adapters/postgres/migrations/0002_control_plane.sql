@@ -60,7 +60,8 @@ DROP INDEX session_by_deadline;
 CREATE INDEX session_by_due ON session (due_time) WHERE end_time IS NULL;
 CREATE INDEX session_by_change ON session (change_xid);
 CREATE INDEX session_queued ON session (organization_id, id) WHERE state = 'QUEUED';
-CREATE INDEX session_open_by_organization ON session (organization_id) WHERE end_time IS NULL;
+CREATE INDEX session_queued_by_browser ON session (browser_type) WHERE state = 'QUEUED';
+CREATE INDEX session_open_by_organization ON session (organization_id, id) WHERE end_time IS NULL;
 
 CREATE TABLE usage (
     session_id       text NOT NULL,
