@@ -57,11 +57,16 @@ async def open_pool(dsn: Secret, *, max_size: int = 10) -> AsyncIterator[Pool]:
             command_timeout=_COMMAND_TIMEOUT_SECONDS,
             timeout=5.0,
             server_settings={"idle_in_transaction_session_timeout": "15s"},
+            reset=_leave_as_it_is,
         )
     try:
         yield pool
     finally:
         await _close(pool)
+
+
+async def _leave_as_it_is(_: object) -> None:
+    """Spare the statement that asyncpg sends when a connection comes back: nothing here outlives its transaction."""
 
 
 async def _close(pool: Pool) -> None:
