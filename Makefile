@@ -7,13 +7,15 @@ VENV := .venv/bin
 PYTHON := $(VENV)/python
 MEMBERS := browserfleet browserfleet-artifact-store browserfleet-browser-node browserfleet-kit browserfleet-local \
 	browserfleet-protos browserfleet-reaper browserfleet-session-api
+# Python without the ending.
+SCRIPTS := deploy/tls/dev-certificates
 # Options of the command that a target runs: make up ARGS="--http-port 8080"
 ARGS ?=
 
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 export BUF_CACHE_DIR := $(CURDIR)/.venv/.buf
 
-.PHONY: help install demo up test test-unit bench check check-lint check-types check-layers check-protos check-deploy \
+.PHONY: help install demo up test test-unit simulate bench bench-control check check-lint check-types check-layers check-protos check-deploy \
 	protos format lock clean
 
 help: ## list the targets
@@ -29,19 +31,25 @@ up: install ## start the stack and stay until Ctrl-C
 	@exec $(PYTHON) -m local_stack up $(ARGS)
 
 test: install ## all tests, unit to end-to-end
-	$(PYTHON) -m pytest tests/unit tests/conformance tests/integration tests/e2e $(ARGS)
+	$(PYTHON) -m pytest tests/unit tests/conformance tests/integration tests/simulation tests/e2e $(ARGS)
 
 test-unit: install ## the fast tests
 	$(PYTHON) -m pytest tests/unit $(ARGS)
 
+simulate: install ## a million simulated schedules of the control plane; ARGS="--seed N --trace" replays one
+	@$(PYTHON) -m tests.simulation --schedules 1000000 --jobs 2 $(ARGS)
+
 bench: install ## first figures, as ratios to raw Chrome, into bench-output/
 	@$(PYTHON) -m tests.benchmarks $(ARGS)
+
+bench-control: install ## the control plane at 1,000 nodes and 10,000 sessions, into bench-output/
+	@$(PYTHON) -m tests.benchmarks.control $(ARGS)
 
 check: check-lint check-types check-layers check-protos check-deploy ## lint, types, layers, stub drift, contracts, deploy files
 
 check-lint: install
-	ruff check .
-	ruff format --check .
+	ruff check . $(SCRIPTS)
+	ruff format --check . $(SCRIPTS)
 
 check-types: install
 	mypy protos/generate.py services clients deploy/local/src tests
