@@ -15,8 +15,8 @@ ARGS ?=
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 export BUF_CACHE_DIR := $(CURDIR)/.venv/.buf
 
-.PHONY: help install demo up test test-unit simulate bench bench-control check check-lint check-types check-layers check-protos check-deploy \
-	protos format lock clean
+.PHONY: help install demo up test test-unit simulate bench bench-control check check-lint check-types check-layers \
+	check-protos check-deploy protos format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
