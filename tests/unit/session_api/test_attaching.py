@@ -7,8 +7,9 @@ import pytest
 
 from fleetkit.clock import SystemClock
 from fleetkit.tokens import TokenInvalid, TokenVerifier
+from session_api.domain.close_reason import CloseReason
 from session_api.domain.errors import SessionNotFound, SessionNotOpen
-from session_api.domain.session import CloseReason, Session, SessionState
+from session_api.domain.session import Session, SessionState
 from session_api.usecases.attaching import Attaching
 from tests.support.fleet_builders import (
     ORGANIZATION,

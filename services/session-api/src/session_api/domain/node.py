@@ -75,6 +75,14 @@ class Node:
     def slots_free(self) -> int:
         return self.slots - self.slots_used
 
+    def has_lost(self, allocation: Allocation) -> bool:
+        """Whether a session that was allocated to this node has lost its browser with a life of the node."""
+        return self.is_lost or self.registration_id != allocation.registration_id
+
+    def is_drained(self, *, now: datetime) -> bool:
+        """Whether a drain closes what is left."""
+        return self.drain_time is not None and self.drain_time <= now
+
     def cordoned(self) -> Self:
         """Return the node as it takes no new sessions until it is uncordoned."""
         return replace(self, is_cordoned=True)

@@ -1,12 +1,16 @@
 """Organizations and API keys: protos to the service's values and back."""
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
 from browserfleet.organization.v1 import organization_pb2
+from fleetkit.errors import InvalidArgument
 from fleetkit.rpc.times import duration, timestamp
 from session_api.domain.caller import ApiKey, Scope
 from session_api.domain.identifiers import OrganizationId
 from session_api.domain.organization import Limits, Organization
 
 _DEFAULT_WEIGHT = 1.0
+_CHANGEABLE = frozenset({"limits", "weight"})
 
 
 def organization_of(organization_id: str, proto: organization_pb2.Organization) -> Organization:
@@ -36,6 +40,14 @@ def organization_to_proto(organization: Organization) -> organization_pb2.Organi
         weight=organization.weight,
         create_time=timestamp(organization.create_time),
     )
+
+
+def changed_fields(mask: FieldMask) -> list[str]:
+    """Return what an update changes. Raises InvalidArgument for a part of a field, which the schema lets through."""
+    if set(mask.paths) <= _CHANGEABLE:
+        return list(mask.paths)
+    fault = f"must name {' or '.join(sorted(_CHANGEABLE))} as a whole"
+    raise InvalidArgument(f"The request is not valid: update_mask: {fault}.", fields={"update_mask": fault})
 
 
 def scope_of(value: organization_pb2.Scope.ValueType) -> Scope:

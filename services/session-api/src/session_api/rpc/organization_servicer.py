@@ -12,7 +12,13 @@ from fleetkit.rpc.caller import current_caller
 from fleetkit.rpc.context import Context
 from session_api.domain.caller import Caller
 from session_api.domain.identifiers import KeyId, OrganizationId
-from session_api.rpc.organization_messages import key_to_proto, organization_of, organization_to_proto, scope_of
+from session_api.rpc.organization_messages import (
+    changed_fields,
+    key_to_proto,
+    organization_of,
+    organization_to_proto,
+    scope_of,
+)
 from session_api.usecases.organizations import NewKey, Organizations
 
 _OVERLAP = timedelta(hours=24)
@@ -52,7 +58,7 @@ class OrganizationServicer(organization_service_pb2_grpc.OrganizationServiceServ
         self, request: organization_service_pb2.UpdateOrganizationRequest, context: Context
     ) -> organization_pb2.Organization:
         changes = organization_of(request.organization_id, request.organization)
-        return organization_to_proto(await self._organizations.update(changes, list(request.update_mask.paths)))
+        return organization_to_proto(await self._organizations.update(changes, changed_fields(request.update_mask)))
 
     async def CreateApiKey(
         self, request: organization_service_pb2.CreateApiKeyRequest, context: Context

@@ -86,6 +86,9 @@ class ChangeHub:
                     self._position = await tx.sessions.position()
             listener = Listener(self._position)
             self._listeners.add(listener)
+        if self._stopping:
+            # Meanwhile; those who were there then have been told.
+            listener.stop()
         self._wanted.set()
         try:
             yield listener

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from fleetkit.errors import FleetError
+from fleetkit.errors import FleetError, ResourceExhausted
 from fleetkit.ids import IdSource
 from session_api.domain.browser import BrowserFacts, BrowserSpec
 from session_api.domain.caller import Caller
@@ -26,7 +26,7 @@ from session_api.domain.identifiers import NodeId, SessionId
 from session_api.domain.organization import check_quota, may_open
 from session_api.domain.queue import Waiting
 from session_api.domain.session import DEFAULT_TIMEOUT, Allocation, IdlePolicy, Session, SessionState
-from session_api.usecases.ending import Ending
+from session_api.usecases.ending import Ending, end_session
 from session_api.usecases.ports import Bells, Database, Intake, NodeGateway, SessionExists, Transaction
 from session_api.usecases.slots import Slots
 from session_api.usecases.turns import next_turns
@@ -96,6 +96,12 @@ class Creation:
         except SessionExists:
             # Another call with the same idempotency key was faster, and is found now.
             return await self._allocate(caller, request)
+        except ResourceExhausted:
+            # What was missing may be what another call with the same idempotency key has taken.
+            existing = await self._found(caller, request) if request.request_id else None
+            if existing is None:
+                raise
+            return existing
         finally:
             self._bells.relay.set()
 
@@ -105,15 +111,13 @@ class Creation:
         When its node does not answer, the session moves to another one, under its next epoch. Raises
         BrowserStartFailed or NodeUnavailable, the session is FAILED then; SessionNotOpen when somebody ended it.
         """
+        if session.allocation is None:
+            # Another create under the same key gave up its node, and has yet to take a slot of the next one, or died.
+            return await self._start_elsewhere(session, tried, NodeUnavailable("The session has no node."))
         try:
             browser = await self._nodes.start_browser(session)
         except NodeUnavailable as error:
-            tried = tried | ({session.allocation.node_id} if session.allocation else set())
-            moved = await self._move(session, tried)
-            if moved is not None:
-                return await self.start(moved, tried)
-            await self._fail(session, error)
-            raise
+            return await self._start_elsewhere(session, tried | {session.allocation.node_id}, error)
         except BrowserStartFailed as error:
             await self._fail(session, error)
             raise
@@ -144,6 +148,11 @@ class Creation:
             # A slot may have come free between looking for one and standing in the queue.
             self._bells.queue.set()
         return session
+
+    async def _found(self, caller: Caller, request: NewSession) -> Session | None:
+        async with self._database.single() as tx:
+            intake = await tx.sessions.intake(caller.organization_id, request.request_id, request.spec.browser_type)
+        return _same_request(intake.existing, request) if intake.existing is not None else None
 
     def _new(self, caller: Caller, request: NewSession, *, now: datetime) -> Session:
         limit = caller.limits.lifetime
@@ -205,7 +214,7 @@ class Creation:
             if current.state is SessionState.RUNNING and current.epoch == session.epoch:
                 # A retried create was faster.
                 return current
-            if current.state is SessionState.STARTING and current.epoch == session.epoch:
+            if current.state is SessionState.STARTING and current.holder == session.holder:
                 running = current.started(now=now, browser=browser)
                 await tx.sessions.save(running)
                 await tx.outbox.announce(running, what="started", now=now)
@@ -214,6 +223,9 @@ class Creation:
                 return running
         # Closed while it was starting: the close may have come to the node before the browser did.
         await self._ending.stop_browser(session, current.close_reason or CloseReason.USER_REQUESTED)
+        moved = await self._move(session, frozenset())
+        if moved is not None:
+            return await self._go_on(moved, frozenset())
         raise SessionNotOpen(
             f"The session was ended while it was starting: {current.close_message}",
             session_id=session.id,
@@ -221,23 +233,37 @@ class Creation:
             close_reason=str(current.close_reason or ""),
         )
 
+    async def _start_elsewhere(self, session: Session, tried: Set[NodeId], error: NodeUnavailable) -> Session:
+        moved = await self._move(session, tried)
+        if moved is not None:
+            return await self._go_on(moved, tried)
+        await self._fail(session, error)
+        raise error
+
+    async def _go_on(self, moved: Session, tried: Set[NodeId]) -> Session:
+        # Another create under the same key may have brought it up already.
+        return moved if moved.state is SessionState.RUNNING else await self.start(moved, tried)
+
     async def _move(self, session: Session, tried: Set[NodeId]) -> Session | None:
         """Give the session's slot back and take one of a node that was not tried; None when there is none.
 
-        Two transactions, so that no transaction ever locks two nodes. The node that did not answer is told by its
-        next heartbeat that this session is not its own.
+        A session that another create under the same key has moved on, or has up, is returned as it is then. Two
+        transactions, so that no transaction ever locks two nodes. The node that did not answer is told by its next
+        heartbeat that this session is not its own.
         """
-        if session.allocation is None or len(tried) >= _MOST_NODES_TRIED:
+        if len(tried) >= _MOST_NODES_TRIED:
             return None
-        async with self._database.transaction() as tx:
-            current, _ = await tx.sessions.lock(session.id)
-            if current.state is not SessionState.STARTING or current.holder != session.holder:
-                return None
-            await tx.sessions.save(current.unallocated())
-            await tx.nodes.release_slot(session.allocation)
+        if session.allocation is not None:
+            async with self._database.transaction() as tx:
+                current, _ = await tx.sessions.lock(session.id)
+                if current.state is SessionState.STARTING and current.holder == session.holder:
+                    await tx.sessions.save(current.unallocated())
+                    await tx.nodes.release_slot(session.allocation)
         async with self._database.transaction() as tx:
             current, now = await tx.sessions.lock(session.id)
-            if current.state is not SessionState.STARTING or current.allocation is not None:
+            if current.allocation is not None and current.state in {SessionState.STARTING, SessionState.RUNNING}:
+                return current
+            if current.state is not SessionState.STARTING:
                 return None
             try:
                 allocation = await self._slots.take(tx, current.spec, tried=tried)
@@ -246,12 +272,18 @@ class Creation:
             if allocation is None:
                 return None
             await tx.sessions.save(current.allocated(allocation, now=now))
-        log.warning("session %s moves on: %s did not answer", session.id, session.allocation.node_id)
+        log.warning("session %s moves on to %s", session.id, allocation.node_id)
         async with self._database.single() as tx:
             return await tx.sessions.get(session.id)
 
     async def _fail(self, session: Session, error: FleetError) -> None:
-        await self._ending.end(session.id, reason=CloseReason.START_FAILED, message=error.message)
+        async with self._database.transaction() as tx:
+            current, now = await tx.sessions.lock(session.id)
+            # What another create under the same key has moved on, or has up, stays.
+            if current.state is SessionState.STARTING and current.epoch == session.epoch:
+                await end_session(tx, current, now=now, reason=CloseReason.START_FAILED, message=error.message)
+        self._bells.relay.set()
+        self._bells.queue.set()
         error.metadata.setdefault("session_id", session.id)
 
 

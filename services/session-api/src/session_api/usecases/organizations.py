@@ -71,8 +71,7 @@ class Organizations:
     ) -> NewKey:
         """Make a key; only its digest is stored. Raises OrganizationNotFound, PermissionDenied."""
         _require_visible(caller, organization_id)
-        if not caller.may_give(scope):
-            raise PermissionDenied("An admin's key makes keys of the scopes member and admin.", scope="service")
+        _require_may_give(caller, scope)
         async with self._database.transaction() as tx:
             await tx.organizations.get(organization_id)
             return await self._add_key(tx, organization_id, scope, display_name)
@@ -85,9 +84,14 @@ class Organizations:
             return await tx.keys.page(organization_id, page)
 
     async def rotate_key(self, caller: Caller, key_id: KeyId, *, overlap: timedelta) -> NewKey:
-        """Make a key like this one, which ends after `overlap`. Raises ApiKeyNotFound, ApiKeyRevoked."""
+        """Make a key like this one, which ends after `overlap`.
+
+        Raises ApiKeyNotFound, ApiKeyRevoked, PermissionDenied.
+        """
         async with self._database.transaction() as tx:
             old, now = await _visible_key(tx, caller, key_id), await tx.now()
+            # The new secret would be the caller's.
+            _require_may_give(caller, old.scope)
             old.require_good(now=now)
             await tx.keys.save(old.expiring(at=now + overlap))
             new = await self._add_key(tx, old.organization_id, old.scope, old.display_name)
@@ -134,6 +138,11 @@ class Organizations:
 def _require_visible(caller: Caller, organization_id: OrganizationId) -> None:
     if caller.visible_organization not in {None, organization_id}:
         raise OrganizationNotFound
+
+
+def _require_may_give(caller: Caller, scope: Scope) -> None:
+    if not caller.may_give(scope):
+        raise PermissionDenied("An admin's key makes keys of the scopes member and admin.", scope="service")
 
 
 async def _visible_key(tx: Transaction, caller: Caller, key_id: KeyId) -> ApiKey:

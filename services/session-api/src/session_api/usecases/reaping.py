@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from fleetkit.lifecycle import OwnedTasks
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.identifiers import SessionId
+from session_api.domain.node import Node
 from session_api.domain.session import Due, Session
 from session_api.usecases.ending import Ending, begin_close, end_session
 from session_api.usecases.ports import Bells, Database, Transaction
@@ -83,10 +84,12 @@ class Reaping:
         """End the sessions whose node is lost or has begun a new life; return how many there were."""
         async with self._database.single() as tx:
             orphans = await tx.sessions.orphaned(limit=_SESSIONS_A_PASS)
-        for session_id in orphans:
-            # One session a transaction, always session before node: two rows locked in one order cannot deadlock.
-            await self._ending.end(session_id, reason=CloseReason.NODE_LOST)
-        return len(orphans)
+        # One session a transaction, always session before node: two rows locked in one order cannot deadlock.
+        failed = [session_id for session_id in orphans if await self._fail_orphan(session_id)]
+        if failed:
+            self._bells.relay.set()
+            self._bells.queue.set()
+        return len(failed)
 
     async def close_drained(self) -> int:
         """Begin to close what is left on nodes whose drain is due; return how many sessions there are.
@@ -98,6 +101,16 @@ class Reaping:
         if left and not self._draining.locked():
             _ = self._tasks.start(self._close_all(left))
         return len(left)
+
+    async def _fail_orphan(self, session_id: SessionId) -> bool:
+        async with self._database.transaction() as tx:
+            session, now = await tx.sessions.lock(session_id)
+            node = await _node_of(tx, session)
+            # It may have moved on to another node since it was found.
+            if session.allocation is None or node is None or not node.has_lost(session.allocation):
+                return False
+            await end_session(tx, session, now=now, reason=CloseReason.NODE_LOST)
+        return True
 
     async def _pass(self, session_id: SessionId) -> tuple[_Reaped, timedelta | None]:
         """Do what is due; also return how long to wait when the countdown's next instant is about to come."""
@@ -113,7 +126,7 @@ class Reaping:
 
     async def _do_what_is_due(self, tx: Transaction, session: Session, now: datetime) -> Session:
         # An idle time that nobody could report about does not count.
-        node = await tx.nodes.get(session.allocation.node_id) if session.idle and session.allocation else None
+        node = await _node_of(tx, session) if session.idle else None
         match session.due(now=now, report_time=node.heartbeat_time if node else None):
             case Due.DEADLINE:
                 return await begin_close(tx, session, now=now, reason=CloseReason.TIMED_OUT)
@@ -138,15 +151,31 @@ class Reaping:
                 await tx.sessions.save(session)
         return session
 
+    async def _begin_drained(self, session_id: SessionId) -> Session | None:
+        async with self._database.transaction() as tx:
+            session, now = await tx.sessions.lock(session_id)
+            node = await _node_of(tx, session)
+            # It may have moved on to another node since it was found, or the node was uncordoned.
+            if node is None or not node.is_drained(now=now):
+                return None
+            closing = await begin_close(tx, session, now=now, reason=CloseReason.NODE_DRAINED)
+        return closing if closing is not session else None
+
     async def _close_all(self, session_ids: list[SessionId]) -> None:
         room = asyncio.Semaphore(_AT_ONCE)
 
         async def close(session_id: SessionId) -> None:
             async with room:
-                await self._ending.close(session_id, reason=CloseReason.NODE_DRAINED)
+                closing = await self._begin_drained(session_id)
+                if closing is not None:
+                    await self._ending.finish_close(closing)
 
         async with self._draining:
             await asyncio.gather(*(close(session_id) for session_id in session_ids))
+
+
+async def _node_of(tx: Transaction, session: Session) -> Node | None:
+    return await tx.nodes.get(session.allocation.node_id) if session.allocation else None
 
 
 async def _announced(tx: Transaction, session: Session, *, what: str) -> Session:

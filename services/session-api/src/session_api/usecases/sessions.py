@@ -1,6 +1,7 @@
 """The verbs of a session."""
 
 import asyncio
+import contextlib
 import logging
 from datetime import timedelta
 
@@ -10,7 +11,7 @@ from fleetkit.paging import Page, PageRequest
 from fleetkit.telemetry import log_context
 from session_api.domain.caller import Caller
 from session_api.domain.close_reason import CloseReason
-from session_api.domain.errors import BrowserStartFailed, QueueTimedOut, SessionNotOpen
+from session_api.domain.errors import BrowserStartFailed, QueueTimedOut, ServiceStopping, SessionNotOpen
 from session_api.domain.identifiers import SessionId
 from session_api.domain.session import Session, SessionState
 from session_api.usecases.changes import ChangeHub
@@ -56,13 +57,13 @@ class Sessions:
         allocation = self._tasks.start(self._creation.allocate(caller, request))
         beginning = self._tasks.start(self._begin(allocation))
         try:
-            async with asyncio.timeout(wait.total_seconds()):
-                session = await asyncio.shield(beginning)
-                return await self._up(session.id) if session.state is SessionState.QUEUED else session
-        except TimeoutError:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait.total_seconds()):
+                    session = await asyncio.shield(beginning)
+                    return await self._up(session.id) if session.state is SessionState.QUEUED else session
             session = await asyncio.shield(allocation)
             return await self.get(caller, session.id)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ServiceStopping):
             if not request.request_id:
                 # Nobody can find this session again.
                 _ = self._tasks.start(self._abandon(allocation))

@@ -80,7 +80,8 @@ class Watching:
 
     async def _present(self, query: SessionQuery) -> AsyncIterator[Session]:
         # Oldest first: sessions that are created meanwhile come at the end, and are not passed over.
-        ordered, page = replace(query, order=SessionOrder.OLDEST), PageRequest(size=MAX_PAGE_SIZE)
+        ordered = replace(query, order=SessionOrder.OLDEST, due_before=None)
+        page = PageRequest(size=MAX_PAGE_SIZE)
         while True:
             async with self._database.single() as tx:
                 found = await tx.sessions.page(ordered, page)
