@@ -184,6 +184,7 @@ def a_node(
         browsers=dict.fromkeys(browsers, "Chrome/150.0"),
         register_time=heartbeat_time,
         heartbeat_time=heartbeat_time,
+        report_time=heartbeat_time,
         is_lost=state is NodeState.LOST,
         is_cordoned=state is NodeState.CORDONED or drain_time is not None,
         drain_time=drain_time,
@@ -198,6 +199,7 @@ def a_new_node(
     slots: int = 2,
     attach_url: str = "ws://127.0.0.1:1",
     browsers: tuple[BrowserType, ...] = (BrowserType.CHROME,),
+    owner_id: OrganizationId = ORGANIZATION,
 ) -> NewNode:
     return NewNode(
         name=name,
@@ -205,6 +207,7 @@ def a_new_node(
         attach_url=attach_url,
         slots=slots,
         browsers=dict.fromkeys(browsers, "Chrome/150.0"),
+        owner_id=owner_id,
     )
 
 

@@ -32,6 +32,15 @@ async def test_a_heartbeat_is_taken_at_the_databases_present_instant(database: D
     assert (await stored_node(database, node.id)).heartbeat_time == beat.now
 
 
+async def test_what_a_node_reported_counts_as_stored_once_the_next_report_has_come(database: Database) -> None:
+    node = await register(database)
+    first = await _beat(database, _report(node))
+    assert first is not None
+    assert (await stored_node(database, node.id)).report_time == node.heartbeat_time
+    await _beat(database, _report(node))
+    assert (await stored_node(database, node.id)).report_time == first.now
+
+
 async def test_a_heartbeat_of_another_registration_is_refused_and_changes_nothing(database: Database) -> None:
     await register(database)
     node = await register(database, registration_id="reg_2")

@@ -6,12 +6,12 @@ import pytest
 
 from fleetkit.paging import PageRequest
 from session_api.domain.browser import BrowserType
-from session_api.domain.errors import NodeNotFound
+from session_api.domain.errors import NodeNameTaken, NodeNotFound
 from session_api.domain.identifiers import NodeId
 from session_api.domain.node import Node, NodeState, Registration
 from session_api.usecases.ports import Database
 from tests.conformance.fleet_database.subject import HOUR, MINUTE, register, save_node, stored_node
-from tests.support.fleet_builders import NOON, a_new_node, a_node, a_report
+from tests.support.fleet_builders import NOON, OTHER_ORGANIZATION, a_new_node, a_node, a_report
 
 
 async def test_a_node_comes_back_as_it_registered(database: Database) -> None:
@@ -27,6 +27,7 @@ async def test_a_node_comes_back_as_it_registered(database: Database) -> None:
         browsers=dict.fromkeys(BrowserType, "Chrome/150.0"),
         register_time=NOON,
         heartbeat_time=NOON,
+        report_time=NOON,
     )
     async with database.transaction() as tx:
         assert await tx.nodes.all() == [node]
@@ -39,6 +40,15 @@ async def test_a_node_that_never_was_is_not_found(database: Database) -> None:
             await tx.nodes.get(NodeId("nod_unknown"))
         with pytest.raises(NodeNotFound):
             await tx.nodes.lock(NodeId("nod_unknown"))
+
+
+async def test_a_name_belongs_to_the_organization_that_registered_it_first(database: Database) -> None:
+    node = await register(database)
+    ids = Registration(node_id=NodeId("nod_fresh"), registration_id="reg_2")
+    with pytest.raises(NodeNameTaken):
+        async with database.transaction() as tx:
+            await tx.nodes.register(a_new_node(owner_id=OTHER_ORGANIZATION), ids=ids, now=NOON)
+    assert await stored_node(database, node.id) == node
 
 
 async def test_a_known_name_keeps_its_node_id_and_all_slots_are_free(database: Database) -> None:

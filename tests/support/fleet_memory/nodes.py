@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from fleetkit.clock import Clock
 from fleetkit.paging import Page, PageRequest
-from session_api.domain.errors import NodeNotFound
+from session_api.domain.errors import NodeNameTaken, NodeNotFound
 from session_api.domain.identifiers import NodeId
 from session_api.domain.node import NewNode, Node, NodeReport, NodeState, Registration
 from session_api.domain.session import Allocation, Session
@@ -25,6 +25,9 @@ class MemoryNodes:
     async def register(self, node: NewNode, *, ids: Registration, now: datetime) -> Registration:
         known = next((row for row in self._rows.values() if row.name == node.name), None)
         node_id = known.id if known else ids.node_id
+        if self._tables.owners.get(node_id) not in {None, node.owner_id}:
+            raise NodeNameTaken("A node of another organization has this name.")
+        self._tables.owners[node_id] = node.owner_id
         self._rows[node_id] = Node(
             id=node_id,
             name=node.name,
@@ -36,6 +39,7 @@ class MemoryNodes:
             browsers=dict(node.browsers),
             register_time=now,
             heartbeat_time=now,
+            report_time=now,
             is_cordoned=known.is_cordoned if known else False,
         )
         return Registration(node_id=node_id, registration_id=ids.registration_id)
@@ -81,7 +85,13 @@ class MemoryNodes:
         if row is None or row.registration_id != report.registration_id or row.is_lost:
             return None
         now = self._clock.now()
-        self._rows[row.id] = replace(row, heartbeat_time=now, is_stopping=report.draining, pressure=report.pressure)
+        self._rows[row.id] = replace(
+            row,
+            heartbeat_time=now,
+            report_time=row.heartbeat_time,
+            is_stopping=report.draining,
+            pressure=report.pressure,
+        )
         return Beat(now=now, held=[_held(session) for session in self._tables.held_by(row.id)])
 
     async def watch(self, *, now: datetime, longest_gap: timedelta) -> datetime:

@@ -96,6 +96,8 @@ class Tables:
     transaction: int = 1
     sessions: Table[SessionId, SessionRow] = field(default_factory=Table)
     nodes: Table[NodeId, Node] = field(default_factory=Table)
+    # Whose a node's name is.
+    owners: Table[NodeId, OrganizationId] = field(default_factory=Table)
     watch: Table[bool, Watch] = field(default_factory=Table)
     organizations: Table[OrganizationId, Organization] = field(default_factory=Table)
     # By the digest of the secret.
@@ -137,7 +139,7 @@ class Tables:
 
     @property
     def _tables(self) -> tuple[_Undoable, ...]:
-        return (self.sessions, self.nodes, self.watch, self.organizations, self.keys, self.usage)
+        return (self.sessions, self.nodes, self.owners, self.watch, self.organizations, self.keys, self.usage)
 
 
 def page_of(rows: Iterable[V], page: PageRequest, *, key: Callable[[V], str]) -> Page[V]:

@@ -12,7 +12,7 @@ from session_api.domain.session import MAX_TIMEOUT
 from tests.support.fleet_builders import NOON
 
 _MINUTE = timedelta(minutes=1)
-_EVERYTHING = Limits(max_open_sessions=0, max_creates_per_minute=6, max_minutes_per_day=10)
+_EVERYTHING = Limits(max_open_sessions=1, max_creates_per_minute=6, max_minutes_per_day=10)
 
 
 def _used(*, creates: int = 0, minutes: float = 0.0) -> Consumption:
@@ -38,6 +38,12 @@ def test_minutes_per_day_come_back_at_midnight() -> None:
     assert refusal.value.message == "The organization has used its 10 minutes of today (UTC)."
     assert refusal.value.retry_after == timedelta(hours=12)
     assert refusal.value.metadata == {"quota": "minutes_per_day", "limit": "10", "used": "10"}
+
+
+def test_an_organization_that_may_have_no_sessions_is_not_let_wait_for_one() -> None:
+    with pytest.raises(QuotaExceeded) as refusal:
+        check_quota(Limits(max_open_sessions=0), _used(), now=NOON)
+    assert refusal.value.metadata == {"quota": "open_sessions", "limit": "0", "used": "5"}
 
 
 @pytest.mark.parametrize("limits", [Limits(max_creates_per_minute=0), Limits(max_minutes_per_day=0)])

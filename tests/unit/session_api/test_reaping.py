@@ -10,7 +10,7 @@ import pytest
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.errors import SessionNotFound, SessionNotOpen
 from session_api.domain.leases import HolderKind
-from session_api.domain.node import Registration
+from session_api.domain.node import NodeReport, Registration
 from session_api.domain.session import IdleActivity, IdlePolicy, Session, SessionState
 from tests.support.fleet_builders import NOON, a_caller, a_report, a_session, a_session_id
 from tests.unit.session_api.fleet import Fleet, a_request
@@ -164,6 +164,12 @@ async def test_a_reaper_that_is_gone_does_not_leave_a_close_half_way(fleet: Flee
     await fleet.in_state(session.id, SessionState.CLOSED)
 
 
+async def _report_twice(fleet: Fleet, report: NodeReport) -> None:
+    """What a report says counts once the next one has come."""
+    for _ in range(2):
+        await fleet.plane.nodes.heartbeat(report)
+
+
 async def test_reaping_a_session_that_never_was_is_refused(fleet: Fleet) -> None:
     with pytest.raises(SessionNotFound):
         await fleet.plane.reaping.reap(a_session_id())
@@ -200,9 +206,18 @@ async def test_a_session_is_idle_only_after_its_node_reported(fleet: Fleet) -> N
     session, registration = await _running(fleet, idle=IdlePolicy(timeout=30 * _SECOND))
     fleet.clock.step(40 * _SECOND)
     assert (await _reap(fleet, session)).state is SessionState.RUNNING
-    await fleet.plane.nodes.heartbeat(a_report(registration, running=(session,)))
+    await _report_twice(fleet, a_report(registration, running=(session,)))
     assert (await _reap(fleet, session)).close_reason is CloseReason.IDLE
     assert _ended(fleet, session) == (SessionState.CLOSED, CloseReason.IDLE)
+
+
+async def test_a_report_that_is_not_stored_yet_makes_nobody_idle(fleet: Fleet) -> None:
+    session, registration = await _running(fleet, idle=IdlePolicy(timeout=30 * _SECOND))
+    fleet.clock.step(40 * _SECOND)
+    # The first statement of a heartbeat, which says that a client is connected; its second one is under way.
+    async with fleet.database.single() as tx:
+        await tx.nodes.beat(a_report(registration, running=(session,), clients=1))
+    assert (await _reap(fleet, session)).state is SessionState.RUNNING
 
 
 @pytest.mark.parametrize(("clients", "viewers"), [(1, 0), (0, 1)])
@@ -213,7 +228,7 @@ async def test_whoever_is_connected_keeps_a_session_awake(fleet: Fleet, clients:
         report = a_report(registration, running=(session,), clients=clients, viewers=viewers)
         await fleet.plane.nodes.heartbeat(report)
         assert (await _reap(fleet, session)).state is SessionState.RUNNING
-    for _ in range(6):
+    for _ in range(7):
         fleet.clock.step(5 * _SECOND)
         await fleet.plane.nodes.heartbeat(a_report(registration, running=(session,)))
     assert (await _reap(fleet, session)).close_reason is CloseReason.IDLE
@@ -229,7 +244,7 @@ async def test_a_client_that_says_nothing_keeps_no_session_awake_where_only_inpu
     for seconds, state in ((44, SessionState.RUNNING), (45, SessionState.CLOSED)):
         fleet.clock.step(NOON + seconds * _SECOND - fleet.clock.now())
         idle_for = fleet.clock.now() - (NOON + 15 * _SECOND)
-        await fleet.plane.nodes.heartbeat(a_report(registration, running=(session,), clients=1, input_idle=idle_for))
+        await _report_twice(fleet, a_report(registration, running=(session,), clients=1, input_idle=idle_for))
         assert (await _reap(fleet, session)).state is state
 
 

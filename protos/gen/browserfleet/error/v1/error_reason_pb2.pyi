@@ -122,6 +122,8 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """NOT_FOUND: no such API key in this organization."""
     ERROR_REASON_API_KEY_REVOKED: _ErrorReason.ValueType  # 43
     """FAILED_PRECONDITION: the API key was revoked."""
+    ERROR_REASON_NODE_NAME_TAKEN: _ErrorReason.ValueType  # 44
+    """PERMISSION_DENIED: the node name is that of another organization's node."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every `reason` that a `google.rpc.ErrorInfo` of this suite
@@ -228,3 +230,5 @@ ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 42
 """NOT_FOUND: no such API key in this organization."""
 ERROR_REASON_API_KEY_REVOKED: ErrorReason.ValueType  # 43
 """FAILED_PRECONDITION: the API key was revoked."""
+ERROR_REASON_NODE_NAME_TAKEN: ErrorReason.ValueType  # 44
+"""PERMISSION_DENIED: the node name is that of another organization's node."""

@@ -87,8 +87,9 @@ class NodeServiceServicer:
     def RegisterNode(self, request, context):
         """RegisterNode begins a registration: one life of a node's connection. It ends
         every earlier registration of the same name; sessions that those still held
-        fail with NODE_LOST. Errors: INVALID_ARGUMENT (INVALID_REQUEST),
-        PERMISSION_DENIED (SCOPE_MISSING).
+        fail with NODE_LOST. A name belongs to the organization whose key registered
+        it first. Errors: INVALID_ARGUMENT (INVALID_REQUEST), PERMISSION_DENIED
+        (SCOPE_MISSING, NODE_NAME_TAKEN).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,8 +39,9 @@ class NodeServiceStub:
     RegisterNode: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.RegisterNodeRequest, _node_service_pb2.RegisterNodeResponse]
     """RegisterNode begins a registration: one life of a node's connection. It ends
     every earlier registration of the same name; sessions that those still held
-    fail with NODE_LOST. Errors: INVALID_ARGUMENT (INVALID_REQUEST),
-    PERMISSION_DENIED (SCOPE_MISSING).
+    fail with NODE_LOST. A name belongs to the organization whose key registered
+    it first. Errors: INVALID_ARGUMENT (INVALID_REQUEST), PERMISSION_DENIED
+    (SCOPE_MISSING, NODE_NAME_TAKEN).
     """
     Heartbeat: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.HeartbeatRequest, _node_service_pb2.HeartbeatResponse]
     """Heartbeat reports what runs; the answer says what should run and when to call
@@ -83,8 +84,9 @@ class NodeServiceAsyncStub(NodeServiceStub):
     RegisterNode: _aio.UnaryUnaryMultiCallable[_node_service_pb2.RegisterNodeRequest, _node_service_pb2.RegisterNodeResponse]  # type: ignore[assignment]
     """RegisterNode begins a registration: one life of a node's connection. It ends
     every earlier registration of the same name; sessions that those still held
-    fail with NODE_LOST. Errors: INVALID_ARGUMENT (INVALID_REQUEST),
-    PERMISSION_DENIED (SCOPE_MISSING).
+    fail with NODE_LOST. A name belongs to the organization whose key registered
+    it first. Errors: INVALID_ARGUMENT (INVALID_REQUEST), PERMISSION_DENIED
+    (SCOPE_MISSING, NODE_NAME_TAKEN).
     """
     Heartbeat: _aio.UnaryUnaryMultiCallable[_node_service_pb2.HeartbeatRequest, _node_service_pb2.HeartbeatResponse]  # type: ignore[assignment]
     """Heartbeat reports what runs; the answer says what should run and when to call
@@ -130,8 +132,9 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_node_service_pb2.RegisterNodeResponse, _abc.Awaitable[_node_service_pb2.RegisterNodeResponse]]:
         """RegisterNode begins a registration: one life of a node's connection. It ends
         every earlier registration of the same name; sessions that those still held
-        fail with NODE_LOST. Errors: INVALID_ARGUMENT (INVALID_REQUEST),
-        PERMISSION_DENIED (SCOPE_MISSING).
+        fail with NODE_LOST. A name belongs to the organization whose key registered
+        it first. Errors: INVALID_ARGUMENT (INVALID_REQUEST), PERMISSION_DENIED
+        (SCOPE_MISSING, NODE_NAME_TAKEN).
         """
 
     @_abc_1.abstractmethod

@@ -136,7 +136,7 @@ class OrganizationServiceServicer:
     def RotateApiKey(self, request, context):
         """RotateApiKey makes a key like the given one, which stays good for a while.
         Errors: NOT_FOUND (API_KEY_NOT_FOUND), FAILED_PRECONDITION
-        (API_KEY_REVOKED).
+        (API_KEY_REVOKED), PERMISSION_DENIED (SCOPE_MISSING).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,7 +144,7 @@ class OrganizationServiceServicer:
 
     def RevokeApiKey(self, request, context):
         """RevokeApiKey ends a key; every replica refuses it within 5 seconds. Errors:
-        NOT_FOUND (API_KEY_NOT_FOUND).
+        NOT_FOUND (API_KEY_NOT_FOUND), PERMISSION_DENIED (SCOPE_MISSING).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

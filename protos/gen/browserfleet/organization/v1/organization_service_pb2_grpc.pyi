@@ -64,11 +64,11 @@ class OrganizationServiceStub:
     RotateApiKey: _grpc.UnaryUnaryMultiCallable[_organization_service_pb2.RotateApiKeyRequest, _organization_service_pb2.CreateApiKeyResponse]
     """RotateApiKey makes a key like the given one, which stays good for a while.
     Errors: NOT_FOUND (API_KEY_NOT_FOUND), FAILED_PRECONDITION
-    (API_KEY_REVOKED).
+    (API_KEY_REVOKED), PERMISSION_DENIED (SCOPE_MISSING).
     """
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_organization_service_pb2.RevokeApiKeyRequest, _organization_pb2.ApiKey]
     """RevokeApiKey ends a key; every replica refuses it within 5 seconds. Errors:
-    NOT_FOUND (API_KEY_NOT_FOUND).
+    NOT_FOUND (API_KEY_NOT_FOUND), PERMISSION_DENIED (SCOPE_MISSING).
     """
 
 @_typing.type_check_only
@@ -106,11 +106,11 @@ class OrganizationServiceAsyncStub(OrganizationServiceStub):
     RotateApiKey: _aio.UnaryUnaryMultiCallable[_organization_service_pb2.RotateApiKeyRequest, _organization_service_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
     """RotateApiKey makes a key like the given one, which stays good for a while.
     Errors: NOT_FOUND (API_KEY_NOT_FOUND), FAILED_PRECONDITION
-    (API_KEY_REVOKED).
+    (API_KEY_REVOKED), PERMISSION_DENIED (SCOPE_MISSING).
     """
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_organization_service_pb2.RevokeApiKeyRequest, _organization_pb2.ApiKey]  # type: ignore[assignment]
     """RevokeApiKey ends a key; every replica refuses it within 5 seconds. Errors:
-    NOT_FOUND (API_KEY_NOT_FOUND).
+    NOT_FOUND (API_KEY_NOT_FOUND), PERMISSION_DENIED (SCOPE_MISSING).
     """
 
 class OrganizationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -187,7 +187,7 @@ class OrganizationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_organization_service_pb2.CreateApiKeyResponse, _abc.Awaitable[_organization_service_pb2.CreateApiKeyResponse]]:
         """RotateApiKey makes a key like the given one, which stays good for a while.
         Errors: NOT_FOUND (API_KEY_NOT_FOUND), FAILED_PRECONDITION
-        (API_KEY_REVOKED).
+        (API_KEY_REVOKED), PERMISSION_DENIED (SCOPE_MISSING).
         """
 
     @_abc_1.abstractmethod
@@ -197,7 +197,7 @@ class OrganizationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_organization_pb2.ApiKey, _abc.Awaitable[_organization_pb2.ApiKey]]:
         """RevokeApiKey ends a key; every replica refuses it within 5 seconds. Errors:
-        NOT_FOUND (API_KEY_NOT_FOUND).
+        NOT_FOUND (API_KEY_NOT_FOUND), PERMISSION_DENIED (SCOPE_MISSING).
         """
 
 def add_OrganizationServiceServicer_to_server(servicer: OrganizationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -112,6 +112,12 @@ class NodeNotFound(errors.NotFound):
         super().__init__("There is no such node.")
 
 
+class NodeNameTaken(errors.PermissionDenied):
+    """The name is that of another organization's node."""
+
+    reason = "NODE_NAME_TAKEN"
+
+
 class OrganizationNotFound(errors.NotFound):
     """No such organization, or not the caller's."""
 

@@ -7,7 +7,7 @@ from typing import Self
 
 from session_api.domain.browser import BrowserType
 from session_api.domain.close_reason import CloseReason
-from session_api.domain.identifiers import NodeId, SessionId
+from session_api.domain.identifiers import NodeId, OrganizationId, SessionId
 from session_api.domain.session import Allocation
 
 
@@ -38,6 +38,8 @@ class NewNode:
     slots: int
     # Product and version by type, as each browser reported them when the node tried it.
     browsers: dict[BrowserType, str]
+    # Whose key the node showed: the name is theirs from then on.
+    owner_id: OrganizationId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,8 @@ class Node:
     browsers: dict[BrowserType, str]
     register_time: datetime
     heartbeat_time: datetime
+    # Everything that the node reported until then is stored. The last heartbeat itself may still be on its way.
+    report_time: datetime
     is_lost: bool = False
     # Set by an operator, and kept over registrations.
     is_cordoned: bool = False

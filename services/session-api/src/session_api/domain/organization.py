@@ -64,6 +64,10 @@ def check_quota(limits: Limits, used: Consumption, *, now: datetime) -> None:
             limit=str(rate),
             used=str(used.creates_last_minute),
         )
+    if limits.max_open_sessions == 0:
+        raise QuotaExceeded(
+            "The organization may have no sessions.", quota="open_sessions", limit="0", used=str(used.open_sessions)
+        )
     minutes = limits.max_minutes_per_day
     if minutes is not None and used.used_today >= minutes * _MINUTE:
         raise QuotaExceeded(

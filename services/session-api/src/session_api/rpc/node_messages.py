@@ -4,6 +4,7 @@ from browserfleet.browser.v1 import browser_pb2
 from browserfleet.node.v1 import node_pb2, node_service_pb2
 from browserfleet.session.v1 import session_pb2
 from fleetkit.rpc.times import duration, timestamp
+from session_api.domain.caller import Caller
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.identifiers import NodeId, SessionId
 from session_api.domain.node import (
@@ -22,7 +23,7 @@ from session_api.rpc.values import browser_type, known
 _LONGEST_MESSAGE = 500
 
 
-def new_node(request: node_service_pb2.RegisterNodeRequest) -> NewNode:
+def new_node(request: node_service_pb2.RegisterNodeRequest, caller: Caller) -> NewNode:
     return NewNode(
         name=request.name,
         address=request.address,
@@ -34,6 +35,7 @@ def new_node(request: node_service_pb2.RegisterNodeRequest) -> NewNode:
             for browser in request.browsers
             if browser.browser_type in browser_pb2.BrowserType.values()
         },
+        owner_id=caller.organization_id,
     )
 
 

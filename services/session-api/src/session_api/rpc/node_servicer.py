@@ -5,8 +5,10 @@ from datetime import timedelta
 
 from browserfleet.node.v1 import node_pb2, node_service_pb2, node_service_pb2_grpc
 from fleetkit.paging import PageTokens
+from fleetkit.rpc.caller import current_caller
 from fleetkit.rpc.context import Context
 from fleetkit.rpc.times import duration
+from session_api.domain.caller import Caller
 from session_api.domain.identifiers import NodeId
 from session_api.rpc.node_messages import assignment_to_proto, new_node, node_to_proto, report_of, states_of
 from session_api.usecases.node_operations import NodeOperations
@@ -40,7 +42,7 @@ class NodeServicer(node_service_pb2_grpc.NodeServiceServicer):
     async def RegisterNode(
         self, request: node_service_pb2.RegisterNodeRequest, context: Context
     ) -> node_service_pb2.RegisterNodeResponse:
-        registration = await self._nodes.register(new_node(request))
+        registration = await self._nodes.register(new_node(request, current_caller(Caller)))
         return node_service_pb2.RegisterNodeResponse(
             node_id=registration.node_id,
             registration_id=registration.registration_id,

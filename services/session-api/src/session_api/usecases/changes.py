@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Never
 
 from fleetkit.errors import FleetError
-from session_api.domain.errors import ServiceStopping
+from session_api.domain.errors import ResumeTokenExpired, ServiceStopping
 from session_api.domain.identifiers import SessionId
 from session_api.domain.session import Session
 from session_api.usecases.ports import Changes, Database
@@ -104,6 +104,12 @@ class ChangeHub:
             try:
                 await self._read()
                 await asyncio.sleep(self._interval.total_seconds())
+            except ResumeTokenExpired:
+                # The database was restored from a backup: whoever listens knows what no longer is, and begins anew.
+                log.warning("the database is another one than before: watchers begin anew")
+                for listener in self._listeners:
+                    listener.stop()
+                await asyncio.sleep(_AFTER_FAILURE.total_seconds())
             except FleetError as error:
                 log.warning("changes of sessions cannot be read: %s", error)
                 await asyncio.sleep(_AFTER_FAILURE.total_seconds())

@@ -30,7 +30,10 @@ class Nodes:
         self._bells = bells
 
     async def register(self, node: NewNode) -> Registration:
-        """Begin a registration. Sessions of the node's earlier life fail: their browsers died with it."""
+        """Begin a registration. Sessions of the node's earlier life fail: their browsers died with it.
+
+        Raises NodeNameTaken.
+        """
         async with self._database.transaction() as tx:
             now = await tx.now()
             ids = Registration(node_id=NodeId(self._ids.new("nod")), registration_id=self._ids.new("reg"))

@@ -99,9 +99,14 @@ class Organizations:
         return new
 
     async def revoke_key(self, caller: Caller, key_id: KeyId) -> ApiKey:
-        """End a key, on this replica at once and on others within seconds. Raises ApiKeyNotFound."""
+        """End a key, on this replica at once and on others within seconds.
+
+        Raises ApiKeyNotFound, PermissionDenied.
+        """
         async with self._database.transaction() as tx:
-            key = (await _visible_key(tx, caller, key_id)).revoked(now=await tx.now())
+            key = await _visible_key(tx, caller, key_id)
+            _require_may_give(caller, key.scope)
+            key = key.revoked(now=await tx.now())
             await tx.keys.save(key)
         self._access.forget()
         return key
@@ -142,7 +147,7 @@ def _require_visible(caller: Caller, organization_id: OrganizationId) -> None:
 
 def _require_may_give(caller: Caller, scope: Scope) -> None:
     if not caller.may_give(scope):
-        raise PermissionDenied("An admin's key makes keys of the scopes member and admin.", scope="service")
+        raise PermissionDenied("An admin's key manages keys of the scopes member and admin.", scope="service")
 
 
 async def _visible_key(tx: Transaction, caller: Caller, key_id: KeyId) -> ApiKey:

@@ -103,7 +103,7 @@ class SessionQueue(Protocol):
     """The queued sessions of the fleet."""
 
     async def waiting(self, *, limit: int) -> list[Waiting]:
-        """Return the oldest queued sessions."""
+        """Return the `limit` oldest queued sessions of each organization."""
         ...
 
     async def shares(self, *, also: OrganizationId | None = None) -> dict[OrganizationId, Share]:
@@ -142,7 +142,10 @@ class NodeRepository(Protocol):
     """Nodes, by name and by ID."""
 
     async def register(self, node: NewNode, *, ids: Registration, now: datetime) -> Registration:
-        """Begin a registration; a known name keeps its node ID and stays cordoned. All slots are free afterwards."""
+        """Begin a registration; a known name keeps its node ID and stays cordoned. All slots are free afterwards.
+
+        Raises NodeNameTaken when the name is another owner's.
+        """
         ...
 
     async def get(self, node_id: NodeId) -> Node:

@@ -127,7 +127,7 @@ class Reaping:
     async def _do_what_is_due(self, tx: Transaction, session: Session, now: datetime) -> Session:
         # An idle time that nobody could report about does not count.
         node = await _node_of(tx, session) if session.idle else None
-        match session.due(now=now, report_time=node.heartbeat_time if node else None):
+        match session.due(now=now, report_time=node.report_time if node else None):
             case Due.DEADLINE:
                 return await begin_close(tx, session, now=now, reason=CloseReason.TIMED_OUT)
             case Due.IDLE:

@@ -9,7 +9,7 @@ import asyncpg
 from fleetkit.paging import Page, PageRequest
 from fleetkit.postgres import Connection
 from session_api.domain.browser import BrowserType
-from session_api.domain.errors import NodeNotFound
+from session_api.domain.errors import NodeNameTaken, NodeNotFound
 from session_api.domain.identifiers import NodeId, SessionId
 from session_api.domain.node import NewNode, Node, NodeReport, NodeState, Pressure, Registration
 from session_api.domain.session import Allocation, SessionState
@@ -17,7 +17,7 @@ from session_api.usecases.ports import Beat, HeldSession
 
 _COLUMNS = (
     "id, name, registration_id, state, address, attach_url, slots, slots_used, browsers, register_time,"
-    " heartbeat_time, is_cordoned, is_stopping, drain_time, cpu, memory"
+    " heartbeat_time, report_time, is_cordoned, is_stopping, drain_time, cpu, memory"
 )
 # The same rule as Node.state, for guards and lists.
 _STATE = "CASE WHEN {stopping} OR {drain} IS NOT NULL THEN 'DRAINING' WHEN {cordoned} THEN 'CORDONED' ELSE 'ACTIVE' END"
@@ -33,13 +33,15 @@ class PostgresNodeRepository:
         # A drain has done its work when the node comes back empty; the cordon stays until somebody lifts it.
         node_id = await self._connection.fetchval(
             "INSERT INTO fleet.node (id, name, registration_id, state, address, attach_url, slots, slots_used,"
-            " browsers, register_time, heartbeat_time) VALUES ($1, $2, $3, 'ACTIVE', $4, $5, $6, 0, $7, $8, $8)"
+            " browsers, register_time, heartbeat_time, report_time, owner_id)"
+            " VALUES ($1, $2, $3, 'ACTIVE', $4, $5, $6, 0, $7, $8, $8, $8, $9)"
             " ON CONFLICT (name) DO UPDATE SET registration_id = excluded.registration_id,"
             " state = CASE WHEN node.is_cordoned THEN 'CORDONED' ELSE 'ACTIVE' END,"
             " address = excluded.address, attach_url = excluded.attach_url, slots = excluded.slots, slots_used = 0,"
             " browsers = excluded.browsers, register_time = excluded.register_time,"
-            " heartbeat_time = excluded.heartbeat_time, is_stopping = false, drain_time = NULL, cpu = NULL,"
-            " memory = NULL RETURNING id",
+            " heartbeat_time = excluded.heartbeat_time, report_time = excluded.report_time,"
+            " owner_id = excluded.owner_id, is_stopping = false, drain_time = NULL, cpu = NULL, memory = NULL"
+            " WHERE node.owner_id IS NULL OR node.owner_id = excluded.owner_id RETURNING id",
             ids.node_id,
             node.name,
             ids.registration_id,
@@ -48,7 +50,10 @@ class PostgresNodeRepository:
             node.slots,
             json.dumps({kind.value: product for kind, product in node.browsers.items()}),
             now,
+            node.owner_id,
         )
+        if node_id is None:
+            raise NodeNameTaken("A node of another organization has this name.")
         return Registration(node_id=NodeId(node_id), registration_id=ids.registration_id)
 
     async def get(self, node_id: NodeId) -> Node:
@@ -106,7 +111,7 @@ class PostgresNodeRepository:
     async def beat(self, report: NodeReport) -> Beat | None:
         state = _STATE.format(stopping="$3", drain="drain_time", cordoned="is_cordoned")
         rows = await self._connection.fetch(
-            f"WITH beat AS (UPDATE fleet.node SET heartbeat_time = clock_timestamp(), is_stopping = $3,"
+            f"WITH beat AS (UPDATE fleet.node SET report_time = heartbeat_time, heartbeat_time = clock_timestamp(), is_stopping = $3,"
             f" cpu = $4, memory = $5, state = {state}"
             " WHERE id = $1 AND registration_id = $2 AND state <> 'LOST' RETURNING id, registration_id, heartbeat_time)"
             " SELECT beat.heartbeat_time, session.id, session.epoch, session.state, session.state_time,"
@@ -175,6 +180,7 @@ def _node(row: asyncpg.Record) -> Node:
         browsers={BrowserType(kind): product for kind, product in browsers.items()},
         register_time=row["register_time"],
         heartbeat_time=row["heartbeat_time"],
+        report_time=row["report_time"],
         is_lost=row["state"] == NodeState.LOST.value,
         is_cordoned=row["is_cordoned"],
         drain_time=row["drain_time"],

@@ -23,6 +23,9 @@ ALTER TABLE node
     ADD COLUMN is_cordoned  boolean NOT NULL DEFAULT false,
     ADD COLUMN is_stopping  boolean NOT NULL DEFAULT false,
     ADD COLUMN drain_time   timestamptz,
+    ADD COLUMN report_time  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Nodes from before belong to whoever registers them next.
+    ADD COLUMN owner_id     text,
     ADD COLUMN cpu          double precision,
     ADD COLUMN memory       double precision;
 UPDATE node SET is_stopping = true WHERE state = 'DRAINING';
