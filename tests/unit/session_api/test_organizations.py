@@ -200,10 +200,12 @@ async def test_a_key_that_has_ended_is_not_rotated(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("scope", [Scope.SERVICE, Scope.NODE])
-async def test_an_admin_does_not_rotate_a_key_that_reaches_further_than_their_own(fleet: Fleet, scope: Scope) -> None:
+async def test_an_admin_does_not_touch_a_key_that_reaches_further_than_their_own(fleet: Fleet, scope: Scope) -> None:
     new = await _key(fleet, scope)
     with pytest.raises(PermissionDenied):
         await fleet.plane.organizations.rotate_key(_ADMIN, new.key.id, overlap=_HOUR)
+    with pytest.raises(PermissionDenied):
+        await fleet.plane.organizations.revoke_key(_ADMIN, new.key.id)
     fleet.clock.step(_HOUR)
     assert await _is_good(fleet, new)
     assert (await fleet.plane.organizations.rotate_key(OPERATOR, new.key.id, overlap=_HOUR)).key.scope is scope

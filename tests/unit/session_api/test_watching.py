@@ -10,7 +10,7 @@ import pytest
 from fleetkit.postgres import DatabaseUnavailable
 from session_api.domain.browser import BrowserType
 from session_api.domain.caller import Scope
-from session_api.domain.errors import InvalidResumeToken, ServiceStopping, TooManyWatches
+from session_api.domain.errors import InvalidResumeToken, ResumeTokenExpired, ServiceStopping, TooManyWatches
 from session_api.domain.session import Session, SessionState
 from session_api.usecases.queries import SessionQuery
 from session_api.usecases.watching import WatchNews
@@ -201,6 +201,19 @@ async def test_a_replica_that_stops_sends_watchers_away(fleet: Fleet) -> None:
     assert refusal.value.retry_after is not None
     with pytest.raises(ServiceStopping):
         await refused(fleet, MINE, "")
+
+
+async def test_watchers_begin_anew_when_the_database_is_an_older_one_than_before(fleet: Fleet) -> None:
+    async with watching(fleet) as watch:
+        await watch.batch()
+        news = asyncio.ensure_future(watch.next())
+        await settled()
+        fleet.database.fails_with = ResumeTokenExpired("The database is not the one that this token is of.")
+        with pytest.raises(ServiceStopping):
+            await news
+        fleet.database.fails_with = None
+    async with watching(fleet) as watch:
+        assert await watch.batch() == []
 
 
 async def test_a_watcher_that_comes_while_the_replica_stops_is_sent_away(fleet: Fleet) -> None:
