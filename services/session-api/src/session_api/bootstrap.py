@@ -131,6 +131,7 @@ def services(
         Service(
             node_service_pb2.DESCRIPTOR.services_by_name["NodeService"].full_name,
             lambda server: node_service_pb2_grpc.add_NodeServiceServicer_to_server(node_servicer, server),
+            untraced=("Heartbeat", "ReapNodes"),
         ),
         Service(
             organization_service_pb2.DESCRIPTOR.services_by_name["OrganizationService"].full_name,

@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Set
 from dataclasses import dataclass
 from datetime import timedelta
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
+from opentelemetry.instrumentation.grpc import aio_server_interceptor
 
 from fleetkit.rpc.caller import Authenticator
 from fleetkit.rpc.interceptors import MAX_UNARY_TIME, ServingInterceptor
@@ -17,6 +17,7 @@ from fleetkit.rpc.tls import TlsIdentity, server_credentials
 
 # Larger than a 1 MiB upload chunk and a full page of resources.
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+_HEALTH_PREFIX = f"/{health.SERVICE_NAME}/"
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", 16 * 1024),
@@ -31,10 +32,14 @@ _OPTIONS: list[tuple[str, int]] = [
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A servicer, how to add it to a server (`add_…_to_server`), and its full name."""
+    """A servicer, how to add it to a server (`add_…_to_server`), and its full name.
+
+    `untraced` names methods that make no span: they are called all the time, and no trace of them tells anything.
+    """
 
     name: str
     add: Callable[[grpc.aio.Server], None]
+    untraced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,8 @@ async def serving(
     At its end health says NOT_SERVING, new calls are refused, running ones get `grace`. Raises OSError when the
     address is taken.
     """
-    tracing = aio_server_interceptor(filter_=filters.negate(filters.health_check()))
+    quiet = {f"/{service.name}/{method}" for service in services for method in service.untraced}
+    tracing = aio_server_interceptor(filter_=lambda call: _is_traced(call.method, quiet))
     server = grpc.aio.server(
         interceptors=[tracing, ServingInterceptor(authenticator, unary_limit=unary_limit)], options=_OPTIONS
     )
@@ -89,6 +95,10 @@ async def serving(
         yield Serving(port, checks)
     finally:
         await asyncio.shield(_stop(server, checks, grace))
+
+
+def _is_traced(method: str, quiet: Set[str]) -> bool:
+    return method not in quiet and not method.startswith(_HEALTH_PREFIX)
 
 
 async def _stop(server: grpc.aio.Server, checks: health.aio.HealthServicer, grace: timedelta) -> None:
