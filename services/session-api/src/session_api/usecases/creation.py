@@ -52,8 +52,12 @@ class NewSession:
     @property
     def digest(self) -> str:
         """Tells two requests under one idempotency key apart."""
-        parts = (self.spec.browser_type, self.timeout, sorted(self.labels.items()), self.idle, self.queue_timeout)
-        return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()
+        text = f"{self.spec.browser_type}|{self.timeout}"
+        further = (sorted(self.labels.items()), self.idle, self.queue_timeout)
+        if any(further) or self.queue_timeout is not None:
+            # Only what is asked for counts, so that a retry finds its session also after an upgrade.
+            text += json.dumps([str(part) for part in further])
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
