@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.timeout(120)
 
 _ROOT = Path(__file__).resolve().parents[2]
-_SIZE = ("--nodes", "20", "--sessions", "100", "--seconds", "0.5", "--patience", "0")
+_SIZE = ("--nodes", "20", "--sessions", "100", "--seconds", "0.3", "--patience", "0")
 _FIGURES = {
     "empty call, bare server",
     "empty call, our server",
