@@ -9,9 +9,21 @@ from tests.integration.session_api.fleet import RealFleet, a_real_fleet
 
 
 @pytest.fixture
-async def fleet(empty_database: str) -> AsyncIterator[RealFleet]:
+async def migrated(empty_database: str) -> str:
+    """The DSN of a database of the test's own that has its tables."""
     await migrate_fleet(Secret(empty_database))
-    async with a_real_fleet(empty_database) as fleet:
+    return empty_database
+
+
+@pytest.fixture
+async def fleet(migrated: str) -> AsyncIterator[RealFleet]:
+    async with a_real_fleet(migrated) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+async def three_replicas(migrated: str) -> AsyncIterator[RealFleet]:
+    async with a_real_fleet(migrated, replicas=3) as fleet:
         yield fleet
 
 

@@ -14,13 +14,18 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from fleetkit.clock import SystemClock
+from fleetkit.ids import RandomIds
 from local_stack.ports import LOOPBACK, PortBook
 from session_api.domain.caller import Scope
+from session_api.domain.identifiers import OrganizationId
+from session_api.domain.organization import Organization
 from session_api.domain.session import Session
 from session_api.edge.app import edge_app, serving_edge
 from session_api.edge.door import AttachDoor
 from session_api.usecases.access import Access
 from session_api.usecases.attaching import Attaching
+from session_api.usecases.organizations import Organizations
+from session_api.usecases.ports import Bells
 from tests.support.fleet_builders import ORGANIZATION, OTHER_ORGANIZATION, SteppedClock, a_session, an_allocation
 from tests.support.fleet_memory import MemoryDatabase
 from tests.support.keys import the_signer
@@ -101,9 +106,9 @@ async def a_node() -> AsyncIterator[Node]:
 @contextlib.asynccontextmanager
 async def an_edge(node: Node) -> AsyncIterator[Edge]:
     address = f"{LOOPBACK}:{PortBook().free('edge')}"
-    database = MemoryDatabase(SteppedClock())
-    access = Access(database=database)
-    attaching = Attaching(database=database, signer=the_signer(), clock=SystemClock(), edge_url=f"http://{address}")
+    database, clock = MemoryDatabase(SteppedClock()), SystemClock()
+    access = Access(database=database, clock=clock)
+    attaching = Attaching(database=database, signer=the_signer(), clock=clock, edge_url=f"http://{address}")
     session = a_session(allocation=replace(an_allocation(), attach_url=node.url))
     database.put(session)
     door = AttachDoor(access=access, attaching=attaching)
@@ -119,10 +124,17 @@ async def an_edge(node: Node) -> AsyncIterator[Edge]:
             attaching=attaching,
             node=node,
             session=session,
-            key=await access.create_key(organization_id=ORGANIZATION, scope=Scope.MEMBER),
-            foreign_key=await access.create_key(organization_id=OTHER_ORGANIZATION, scope=Scope.MEMBER),
-            node_key=await access.create_key(organization_id=ORGANIZATION, scope=Scope.NODE),
+            key=await a_key(database, access, ORGANIZATION, Scope.MEMBER),
+            foreign_key=await a_key(database, access, OTHER_ORGANIZATION, Scope.MEMBER),
+            node_key=await a_key(database, access, ORGANIZATION, Scope.NODE),
         )
+
+
+async def a_key(database: MemoryDatabase, access: Access, organization_id: OrganizationId, scope: Scope) -> str:
+    bells = Bells(relay=asyncio.Event(), queue=asyncio.Event())
+    organizations = Organizations(database=database, ids=RandomIds(), access=access, bells=bells)
+    organization = Organization(id=organization_id)
+    return (await organizations.provide_key(organization, scope=scope, display_name="for a test")).secret
 
 
 async def get(url: str, headers: Mapping[str, str] | None = None) -> httpx.Response:

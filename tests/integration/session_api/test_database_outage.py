@@ -1,21 +1,33 @@
-"""Postgres is killed and comes back: the pool recovers by itself, and errors meanwhile are typed."""
+"""Postgres goes and comes back: answers are typed meanwhile, nobody ends for it, and the service is whole soon after."""
 
 import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
-import pytest
-
 from fleetkit.errors import FleetError
-from fleetkit.ids import RandomIds
-from fleetkit.postgres import DatabaseUnavailable, SchemaOutdated, open_pool
+from fleetkit.lifecycle import background
+from fleetkit.postgres import DatabaseUnavailable
 from fleetkit.settings import Secret
-from local_stack.servers.postgres import running_postgres
-from session_api.adapters.postgres.database import PostgresDatabase, migrate_fleet
+from local_stack.servers.postgres import RunningPostgres, running_postgres
+from session_api.adapters.postgres.database import migrate_fleet
 from session_api.domain.errors import SessionNotFound
-from session_api.domain.session import SessionState
-from tests.integration.session_api.fleet import RealFleet, a_real_fleet
-from tests.support.fleet_builders import a_session_id
+from session_api.domain.identifiers import SessionId
+from session_api.domain.node import NodeState, Registration
+from session_api.domain.session import Session, SessionState
+from tests.integration.session_api.fleet import POLICY, RealFleet, a_real_fleet, a_request, outcomes
+from tests.integration.session_api.invariants import assert_held
+from tests.support.fleet_builders import a_report, a_session_id
 from tests.support.waiting import until
+
+_MINUTE = timedelta(minutes=1)
+_LEASE = timedelta(seconds=3)
+# Longer than the lease of a node, and than the break after which nobody's silence counts.
+_OUTAGE_SECONDS = 7.0
 
 
 async def _ask_until(fleet: RealFleet, *, answers: bool) -> list[FleetError]:
@@ -24,12 +36,10 @@ async def _ask_until(fleet: RealFleet, *, answers: bool) -> list[FleetError]:
     async with asyncio.timeout(60):
         while True:
             asks = (fleet.sessions.get(fleet.caller, a_session_id()) for _ in range(8))
-            results = await asyncio.gather(*asks, return_exceptions=True)
-            faults = [result for result in results if not isinstance(result, SessionNotFound)]
-            for fault in faults:
-                assert isinstance(fault, FleetError), repr(fault)
-                refused.append(fault)
-            if (not faults) if answers else len(faults) == len(results):
+            _, errors = await outcomes(*asks)
+            faults = [error for error in errors if not isinstance(error, SessionNotFound)]
+            refused.extend(faults)
+            if (not faults) if answers else len(faults) == len(errors):
                 return refused
             await asyncio.sleep(0.05)
 
@@ -54,36 +64,71 @@ async def test_the_pool_recovers_from_a_killed_server(tmp_path: Path) -> None:
             assert await fleet.slots_used(registration.node_id) == 2
 
 
-async def test_a_database_that_is_not_there_is_said_to_be_unavailable() -> None:
-    with pytest.raises(DatabaseUnavailable):
-        async with open_pool(Secret("postgresql://fleet@127.0.0.1:1/none")):
-            pass
-    with pytest.raises(DatabaseUnavailable):
-        await migrate_fleet(Secret("postgresql://fleet@127.0.0.1:1/none"))
+@contextlib.asynccontextmanager
+async def _away(postgres: RunningPostgres) -> AsyncIterator[None]:
+    """Have Postgres stopped as by `pg_ctl stop -m immediate` within the block."""
+    postgres.process.kill(signal.SIGQUIT)
+    await postgres.process.stop()
+    yield
+    await postgres.process.start()
 
 
-async def test_a_service_on_an_old_schema_says_what_is_missing(empty_database: str) -> None:
-    async with open_pool(Secret(empty_database)) as pool:
-        database = PostgresDatabase(pool, RandomIds())
-        with pytest.raises(SchemaOutdated, match="0001_fleet"):
-            await database.check()
-        assert await migrate_fleet(Secret(empty_database)) == ["0001_fleet"]
-        await database.check()
+async def _live(fleet: RealFleet, registration: Registration, running: tuple[Session, ...]) -> None:
+    """Report as a node and look for silent nodes as reapers do, whatever the answers are."""
+    while True:
+        for replica in fleet.replicas:
+            with contextlib.suppress(DatabaseUnavailable):
+                await replica.plane.nodes.heartbeat(a_report(registration, running=running))
+            with contextlib.suppress(DatabaseUnavailable):
+                await replica.plane.reaping.reap_nodes()
+        await asyncio.sleep(0.25)
 
 
-async def test_two_migrations_at_once_apply_each_script_once(empty_database: str) -> None:
-    results = await asyncio.gather(*(migrate_fleet(Secret(empty_database)) for _ in range(3)))
-    assert sorted(results) == [[], [], ["0001_fleet"]]
+async def test_an_outage_that_is_longer_than_a_nodes_lease_ends_no_session(tmp_path: Path) -> None:
+    policy = replace(POLICY, node_lease=_LEASE)
+    async with running_postgres(tmp_path) as postgres:
+        await migrate_fleet(Secret(postgres.dsn))
+        async with a_real_fleet(postgres.dsn, replicas=2, policy=policy) as fleet:
+            registration = await fleet.with_node(slots=5)
+            before = (await fleet.create(), await fleet.create(), await fleet.create())
+            async with background(_live(fleet, registration, before)):
+                async with _away(postgres):
+                    await _answered_meanwhile(fleet, before[0].id)
+                returned = time.monotonic()
+                for replica in range(2):
+                    await _create_until_answered(fleet, at=replica)
+                assert time.monotonic() - returned < 10
+                # Whoever was silent by fault of their own would be lost by now.
+                await asyncio.sleep(_LEASE.total_seconds() + 1)
+                for session in before:
+                    after = await fleet.stored(session.id)
+                    assert (after.state, after.expire_time) == (SessionState.RUNNING, session.expire_time)
+                assert (await fleet.node(registration.node_id)).state is NodeState.ACTIVE
+            await assert_held(fleet.pool)
 
 
-async def test_calls_that_are_cancelled_leave_no_connection_behind(fleet: RealFleet) -> None:
-    for _ in range(100):
-        calls = [asyncio.create_task(fleet.sessions.get(fleet.caller, a_session_id())) for _ in range(10)]
-        await asyncio.sleep(0)
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
-    assert fleet.pool.get_size() <= 20
-    with pytest.raises(SessionNotFound):
-        await fleet.sessions.get(fleet.caller, a_session_id())
-    assert fleet.pool.get_idle_size() == fleet.pool.get_size()
+async def _answered_meanwhile(fleet: RealFleet, session_id: SessionId) -> None:
+    """Ask for everything while the database is away; every answer comes soon, and says to come again."""
+    end = time.monotonic() + _OUTAGE_SECONDS
+    while time.monotonic() < end:
+        plane = fleet.plane(1)
+        begun = time.monotonic()
+        answered, refused = await outcomes(
+            *(fleet.create(a_request(request_id=key), at=number) for number, key in enumerate(["", "key"])),
+            plane.sessions.get(fleet.caller, session_id),
+            plane.sessions.extend(fleet.caller, session_id, by=_MINUTE),
+            plane.sessions.close(fleet.caller, session_id),
+            plane.reaping.reap(session_id),
+        )
+        assert answered == []
+        assert {(type(error), error.retry_after is not None) for error in refused} == {(DatabaseUnavailable, True)}
+        assert time.monotonic() - begun < 6
+        await asyncio.sleep(0.2)
+
+
+async def _create_until_answered(fleet: RealFleet, *, at: int) -> None:
+    while True:
+        with contextlib.suppress(DatabaseUnavailable):
+            assert (await fleet.create(at=at)).state is SessionState.RUNNING
+            return
+        await asyncio.sleep(0.1)

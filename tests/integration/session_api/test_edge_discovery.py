@@ -9,7 +9,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from session_api.domain.session import CloseReason, SessionState
+from session_api.domain.close_reason import CloseReason
+from session_api.domain.session import SessionState
 from tests.integration.session_api.edge import Edge, Scenario, get, on_uvloop
 from tests.support.fleet_builders import ORGANIZATION, a_session, a_session_id
 from tests.support.keys import the_signer

@@ -152,7 +152,7 @@ async def test_the_end_of_the_edge_cuts_clients_off_and_frees_its_port(node: Nod
     attaching = Attaching(database=database, signer=the_signer(), clock=SystemClock(), edge_url="http://edge.test")
     session = a_session(allocation=replace(an_allocation(), attach_url=node.url))
     database.put(session)
-    door = AttachDoor(access=Access(database=database), attaching=attaching)
+    door = AttachDoor(access=Access(database=database, clock=SystemClock()), attaching=attaching)
     endpoint = attaching.endpoint(session)
     assert endpoint is not None
 
