@@ -60,8 +60,10 @@ def test_a_wait_for_less_than_the_clock_can_tell_comes_to_an_end() -> None:
 
     async def wait() -> None:
         end = loop.time() + 1e-7
-        while loop.time() < end:
+        while True:
             await asyncio.sleep(0)
+            if loop.time() >= end:
+                return
 
     task = loop.create_task(wait())
     run(loop)
@@ -77,9 +79,10 @@ def test_whatever_a_process_runs_ends_with_it() -> None:
         done.append("child")
 
     async def parent() -> None:
-        _ = asyncio.create_task(child())
-        await asyncio.sleep(2)
-        done.append("parent")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(child())
+            await asyncio.sleep(2)
+            done.append("parent")
 
     _ = process.spawn(parent())
     loop.call_later(1, process.die)

@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 # Longer than anything here takes.
 PATIENCE = timedelta(seconds=30)
+_TABLES = ("outbox", "usage", "session", "node", "node_watch", "api_key", "organization")
+EMPTY_TABLES = "; ".join(f"DELETE FROM fleet.{table}" for table in _TABLES)
 POLICY = ControlPolicy(token_secret=b"the same on every replica")
 
 

@@ -38,11 +38,10 @@ class _Watcher:
 
         async def watch() -> None:
             news = self._fleet.plane(self._replica).watching.watch(self._fleet.caller, _QUERY, self.token)
-            async with contextlib.aclosing(news):
-                async for item in news:
-                    self._take(item)
-                    if item.kind is WatchNews.BOOKMARK:
-                        begun.set()
+            async for item in news:
+                self._take(item)
+                if item.kind is WatchNews.BOOKMARK:
+                    begun.set()
 
         async with background(watch()):
             await begun.wait()

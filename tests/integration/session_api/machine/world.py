@@ -27,7 +27,7 @@ from session_api.domain.organization import Limits, Organization
 from session_api.domain.session import Session
 from session_api.usecases.ports import Bells
 from session_api.usecases.queries import SessionQuery
-from tests.integration.session_api.fleet import POLICY
+from tests.integration.session_api.fleet import EMPTY_TABLES, POLICY
 from tests.integration.session_api.machine.model import ModelOrganization
 from tests.support.fleet_builders import FACTS, Bell, SteppedClock
 from tests.support.waiting import until
@@ -88,7 +88,8 @@ class World:
     """A block for all runs of a machine: the loop, and the connections of the replicas."""
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
+        # Nobody kills this server: commits need not wait for the disk.
+        self._dsn = f"{dsn}?synchronous_commit=off"
         self._runner = asyncio.Runner()
         self._stack = contextlib.AsyncExitStack()
         self._pools: list[Pool] = []
@@ -117,8 +118,7 @@ class World:
 
     async def begin(self, organizations: list[ModelOrganization]) -> "Fleet":
         """Return an empty fleet with these organizations."""
-        tables = ("outbox", "usage", "session", "node", "node_watch", "api_key", "organization")
-        await self.pool.execute("; ".join(f"DELETE FROM fleet.{table}" for table in tables))
+        await self.pool.execute(EMPTY_TABLES)
         fleet = Fleet(self._pools)
         for organization in organizations:
             limits = Limits(max_open_sessions=organization.most_open)

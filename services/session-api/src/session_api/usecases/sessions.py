@@ -11,7 +11,7 @@ from fleetkit.paging import Page, PageRequest
 from fleetkit.telemetry import log_context
 from session_api.domain.caller import Caller
 from session_api.domain.close_reason import CloseReason
-from session_api.domain.errors import BrowserStartFailed, QueueTimedOut, ServiceStopping, SessionNotOpen
+from session_api.domain.errors import BrowserStartFailed, QueueTimedOut, SessionNotOpen
 from session_api.domain.identifiers import SessionId
 from session_api.domain.session import Session, SessionState
 from session_api.usecases.changes import ChangeHub
@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 _COMING_UP = frozenset({SessionState.QUEUED, SessionState.STARTING})
 _LISTENING = timedelta(seconds=15)
+# Longer than a database is away while nodes keep their browsers.
+_ABANDONING_TRIES = 120
+_ABANDONING_PAUSE = timedelta(seconds=1)
 
 
 class Sessions:
@@ -63,7 +66,7 @@ class Sessions:
                     return await self._up(session.id) if session.state is SessionState.QUEUED else session
             session = await asyncio.shield(allocation)
             return await self.get(caller, session.id)
-        except (asyncio.CancelledError, ServiceStopping):
+        except (asyncio.CancelledError, FleetError):
             if not request.request_id:
                 # Nobody can find this session again.
                 _ = self._tasks.start(self._abandon(allocation))
@@ -122,7 +125,15 @@ class Sessions:
 
     async def _abandon(self, allocation: asyncio.Task[Session]) -> None:
         session = await allocation
-        await self._ending.close(session.id, reason=CloseReason.CLIENT_GONE)
+        for _ in range(_ABANDONING_TRIES):
+            try:
+                await self._ending.close(session.id, reason=CloseReason.CLIENT_GONE)
+            except FleetError as error:
+                # Most likely what took the caller's answer away: it passes.
+                log.warning("session %s is nobody's and has not ended yet: %s", session.id, error.message)
+                await asyncio.sleep(_ABANDONING_PAUSE.total_seconds())
+            else:
+                return
 
 
 def _not_up(session: Session) -> FleetError:
