@@ -223,29 +223,45 @@ async def test_a_crash_is_reported_at_once_and_until_it_was_heard(browsers: Brow
     assert browsers.unreported() == []
 
 
-async def test_a_browser_that_is_not_assigned_any_more_is_stopped(browsers: Browsers) -> None:
+async def test_a_browser_that_is_not_assigned_any_more_is_stopped(browsers: Browsers, clock: SteppedClock) -> None:
     await browsers.start(an_order())
     await browsers.start(an_order(session_id=OTHER))
     reported = browsers.running()
 
-    browsers.apply(reported, [Assignment(OTHER, 1, timedelta(minutes=1))])
+    browsers.apply(reported, [Assignment(OTHER, 1, timedelta(minutes=1))], sent=clock.monotonic())
 
     assert [browser.session_id for browser in browsers.running()] == [OTHER]
     assert browsers.unreported() == []
 
 
-async def test_a_browser_that_started_after_the_report_stays(browsers: Browsers) -> None:
+async def test_a_browser_that_started_after_the_report_stays(browsers: Browsers, clock: SteppedClock) -> None:
     reported = browsers.running()
     await browsers.start(an_order())
 
-    browsers.apply(reported, [])
+    browsers.apply(reported, [], sent=clock.monotonic())
 
     assert len(browsers.running()) == 1
 
 
 async def test_an_assignment_moves_the_deadline(browsers: Browsers, clock: SteppedClock) -> None:
     await browsers.start(an_order(remaining=timedelta(seconds=10)))
-    browsers.apply(browsers.running(), [Assignment(SESSION, 1, timedelta(seconds=60))])
+    browsers.apply(browsers.running(), [Assignment(SESSION, 1, timedelta(seconds=60))], sent=clock.monotonic())
+    clock.step(timedelta(seconds=30))
+
+    await browsers.enforce_deadlines()
+
+    assert len(browsers.running()) == 1
+
+
+async def test_an_answer_that_is_older_than_an_extension_does_not_move_the_deadline_back(
+    browsers: Browsers, clock: SteppedClock
+) -> None:
+    await browsers.start(an_order(remaining=timedelta(seconds=10)))
+    clock.step(timedelta(seconds=1))
+    reported, sent = browsers.running(), clock.monotonic()
+    clock.step(timedelta(seconds=1))
+    browsers.set_deadline(SESSION, 1, timedelta(seconds=60))
+    browsers.apply(reported, [Assignment(SESSION, 1, timedelta(seconds=8))], sent=sent)
     clock.step(timedelta(seconds=30))
 
     await browsers.enforce_deadlines()

@@ -43,6 +43,8 @@ class _Hosting:
         self.browser: LiveBrowser | None = None
         # Monotonic seconds; set when the browser is up.
         self.deadline: float | None = None
+        # When it was last set, by the same clock.
+        self.deadline_set = 0.0
 
     def reported(self) -> RunningBrowser:
         """Return what a heartbeat says of it."""
@@ -118,7 +120,7 @@ class Browsers:
         hosting = self._hostings.get(session_id)
         if hosting is None or hosting.order.epoch != epoch or hosting.browser is None:
             raise BrowserNotFound("No browser of this session runs here.")
-        hosting.deadline = self._deadline(remaining)
+        self._limit(hosting, remaining)
 
     async def enforce_deadlines(self) -> None:
         """Do one pass: end every browser whose deadline has passed."""
@@ -161,8 +163,12 @@ class Browsers:
         for browser in ended:
             self._unreported.pop((browser.session_id, browser.epoch), None)
 
-    def apply(self, reported: Sequence[RunningBrowser], assignments: Sequence[Assignment]) -> None:
-        """Bring the browsers that were reported in line with what session-api wants."""
+    def apply(self, reported: Sequence[RunningBrowser], assignments: Sequence[Assignment], *, sent: float) -> None:
+        """Bring the browsers that were reported in line with what session-api wants.
+
+        `sent` is when the report left, by the monotonic clock: the answer may be older than a deadline that was set
+        since, by an extension, and must not move it back.
+        """
         wanted = reconcile(reported, assignments)
         for browser in wanted.stops:
             hosting = self._hostings.get(browser.session_id)
@@ -172,6 +178,9 @@ class Browsers:
                     hosting, BrowserEnd(CloseReason.NODE_LOST, "The session does not belong here."), report=False
                 )
         for assignment in wanted.deadlines:
+            hosting = self._hostings.get(assignment.session_id)
+            if hosting is not None and hosting.deadline_set > sent:
+                continue
             with contextlib.suppress(BrowserNotFound, StaleEpoch):
                 self.set_deadline(assignment.session_id, assignment.epoch, assignment.remaining)
 
@@ -226,7 +235,7 @@ class Browsers:
                 launch.cancel()
                 await asyncio.wait({launch})
         hosting.browser = browser
-        hosting.deadline = self._deadline(hosting.order.remaining)
+        self._limit(hosting, hosting.order.remaining)
         hosting.up.set_result(browser.facts)
         return browser
 
@@ -269,5 +278,6 @@ class Browsers:
         self._roster.give_back(order.session_id, order.epoch)
         hosting.gone.set()
 
-    def _deadline(self, remaining: timedelta) -> float:
-        return self._clock.monotonic() + (remaining + _DEADLINE_GRACE).total_seconds()
+    def _limit(self, hosting: _Hosting, remaining: timedelta) -> None:
+        hosting.deadline_set = self._clock.monotonic()
+        hosting.deadline = hosting.deadline_set + (remaining + _DEADLINE_GRACE).total_seconds()

@@ -92,10 +92,11 @@ class Membership:
         running = self._browsers.running()
         ended = self._browsers.unreported()
         report = Report(running=running, ended=ended, draining=self._browsers.draining, pressure=self._machine.pressure)
+        sent = self._clock.monotonic()
         instructions = await self._gateway.heartbeat(registration, report)
         self._heard = self._clock.monotonic()
         self._browsers.reported(ended)
-        self._browsers.apply(running, instructions.assignments)
+        self._browsers.apply(running, instructions.assignments, sent=sent)
         return instructions.heartbeat_interval
 
     async def enforce_isolation(self) -> None:
