@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from tests.simulation.schedule import Outcome, run_schedule
 
 _BATCH = 100
-_SHOWN = 20
+_SHOWN_AFTER = 10_000
 _COLLECTED_AFTER = 50
 
 
@@ -35,6 +35,14 @@ class Batch:
         self.kinds[outcome.plan.kind.value] += 1
         if outcome.violation is not None:
             self.failures.append(outcome)
+
+    def text(self, taken: float) -> str:
+        """Say what it came to; `taken` in seconds."""
+        return (
+            f"{self.schedules} schedules in {taken:.1f} s ({self.schedules / taken:.0f}/s): {len(self.failures)} failed,"
+            f" {self.sessions} sessions, {self.commits} commits, {self.lasted / 3600:.1f} virtual hours,"
+            f" {dict(sorted(self.kinds.items()))}"
+        )
 
     def merge(self, other: "Batch") -> None:
         self.schedules += other.schedules
@@ -71,14 +79,11 @@ def run_batches(first: int, count: int, *, jobs: int) -> int:
     total, begin = Batch(), time.monotonic()
     for batch in run_many(first, count, jobs=jobs):
         total.merge(batch)
-        for outcome in batch.failures[:_SHOWN]:
+        for outcome in batch.failures:
             _say(failure_text(outcome))
-    taken = time.monotonic() - begin
-    _say(
-        f"{total.schedules} schedules in {taken:.1f} s ({total.schedules / taken:.0f}/s): {len(total.failures)} failed,"
-        f" {total.sessions} sessions, {total.commits} commits, {total.lasted / 3600:.1f} virtual hours,"
-        f" {dict(sorted(total.kinds.items()))}"
-    )
+        if total.schedules % _SHOWN_AFTER == 0 and total.schedules < count:
+            _say(total.text(time.monotonic() - begin))
+    _say(total.text(time.monotonic() - begin))
     return 1 if total.failures else 0
 
 

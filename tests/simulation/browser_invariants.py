@@ -1,11 +1,11 @@
 """What must hold of the browsers that really run, against what is stored of them."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.identifiers import SessionId
 from session_api.domain.session import Session
-from tests.simulation.browser_model import Browser
+from tests.simulation.browser import Browser
 from tests.simulation.node_model import HEARTBEAT_INTERVAL, ISOLATION_BUDGET
 from tests.simulation.surroundings import Surroundings
 
@@ -30,8 +30,8 @@ class BrowserInvariants:
         self._verdicts = around.verdicts
         # Names of the nodes where the browsers of allocations were up at some time.
         self._was_up: dict[tuple[SessionId, int], str] = {}
-        # The deadlines that nodes were told last, in virtual seconds.
-        self._told: dict[tuple[SessionId, int], float] = {}
+        # The deadlines that nodes were told last.
+        self._told: dict[tuple[SessionId, int], datetime] = {}
         # When a browser was no longer wanted: the instant, and how long its node had been stopped by then.
         self._unwanted: dict[tuple[SessionId, int], tuple[float, float]] = {}
 
@@ -55,14 +55,17 @@ class BrowserInvariants:
         self._was_up[browser.key] = browser.node_name
 
     def deadline_moved(self, browser: Browser, remaining: timedelta) -> None:
-        self._told[browser.key] = self._loop.time() + remaining.total_seconds()
+        self._told[browser.key] = self._database.clock.now() + remaining
 
     def browser_ends(self, browser: Browser, reason: CloseReason) -> None:
-        early = self._told.get(browser.key, 0.0) - self._loop.time()
-        if reason is CloseReason.TIMED_OUT and early > 0.0:
+        told, session = self._told.get(browser.key), self._database.session(browser.session_id)
+        if reason is not CloseReason.TIMED_OUT or told is None or session is None or session.expire_time is None:
+            return
+        early = session.expire_time - self._database.clock.now()
+        knew = session.epoch == browser.epoch and told >= session.expire_time
+        if knew and early > timedelta(0):
             self._verdicts.broken(
-                "I2",
-                f"{browser.node_name} ends {browser.session_id} {early:.1f} s before the deadline that it was told",
+                "I2", f"{browser.node_name} ends {session.id} {early} before the deadline that it knew"
             )
 
     def browser_gone(self, browser: Browser) -> None:

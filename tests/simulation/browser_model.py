@@ -4,110 +4,28 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
 
-from fleetkit.errors import FailedPrecondition, NotFound, ResourceExhausted
 from session_api.domain.browser import BrowserFacts
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.errors import BrowserStartFailed
 from session_api.domain.identifiers import SessionId
-from session_api.domain.node import Assignment, EndedBrowser, RunningBrowser
+from session_api.domain.node import Assignment, EndedBrowser
+from tests.simulation.browser import (
+    Browser,
+    BrowserHabits,
+    BrowserNotFound,
+    BrowserWitness,
+    NodeDraining,
+    NodeFull,
+    StaleEpoch,
+)
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.process import Process
 
-DEADLINE_GRACE = 2.0
+# Seconds: the reaper acts at the deadline itself, the node only where nobody did.
+_DEADLINE_GRACE = 2.0
 _FACTS = BrowserFacts(product="Chrome/150.0", user_agent="Mozilla/5.0", warm=False, sandboxed=True)
-_JUST_NOW, _LONG_AGO = timedelta(seconds=1), timedelta(minutes=10)
-
-
-class NodeDraining(FailedPrecondition):
-    """The node is stopping."""
-
-    reason = "NODE_DRAINING"
-
-
-class NodeFull(ResourceExhausted):
-    """Every slot of the node is taken."""
-
-    reason = "NODE_FULL"
-
-
-class StaleEpoch(FailedPrecondition):
-    """A newer allocation of the session exists."""
-
-    reason = "STALE_EPOCH"
-
-
-class BrowserNotFound(NotFound):
-    """No browser of this session runs here."""
-
-    reason = "BROWSER_NOT_FOUND"
-
-
-@dataclass(slots=True, kw_only=True)
-class BrowserHabits:
-    """How browsers behave: seconds, and shares of starts and of stops."""
-
-    start: float = 1.5
-    start_fails: float = 0.0
-    # Starts that never come to an end by themselves, and after how long they are given up.
-    start_hangs: float = 0.0
-    start_timeout: float = 9.0
-    stop: float = 0.2
-    stubborn: float = 0.0
-    stubborn_stop: float = 8.0
-
-
-@dataclass(eq=False, slots=True, kw_only=True)
-class Browser:
-    """The browser of one allocation: it exists from its start order until it is gone."""
-
-    node_name: str
-    session_id: SessionId
-    epoch: int
-    up: "asyncio.Future[BrowserFacts]"
-    end: "asyncio.Future[CloseReason]"
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-    # By the node's own clock, in seconds; None until it is up.
-    deadline: float | None = None
-    # When session-api moved it last.
-    move_time: float = 0.0
-    alarm: asyncio.TimerHandle | None = None
-    clients: int = 0
-    # Since when somebody has been attached without a break.
-    attached_since: float = 0.0
-
-    @property
-    def key(self) -> tuple[SessionId, int]:
-        return (self.session_id, self.epoch)
-
-    def attach(self, now: float) -> None:
-        if self.clients == 0:
-            self.attached_since = now
-        self.clients += 1
-
-    def detach(self) -> None:
-        self.clients -= 1
-
-    def reported(self) -> RunningBrowser:
-        return RunningBrowser(
-            session_id=self.session_id,
-            epoch=self.epoch,
-            client_count=self.clients,
-            input_idle=_JUST_NOW if self.clients else _LONG_AGO,
-        )
-
-
-class BrowserWitness(Protocol):
-    """Sees what really runs, which session-api only hears of."""
-
-    def browser_began(self, browser: Browser) -> None: ...
-    def browser_up(self, browser: Browser) -> None: ...
-    def deadline_moved(self, browser: Browser, remaining: timedelta) -> None: ...
-    def browser_ends(self, browser: Browser, reason: CloseReason) -> None: ...
-    def browser_gone(self, browser: Browser) -> None: ...
 
 
 class HostedBrowsers:
@@ -202,7 +120,7 @@ class HostedBrowsers:
                 continue
             if assignment is None:
                 self._finish(browser, CloseReason.NODE_LOST, report=False)
-            elif browser.deadline is not None and is_heeded(browser, sent):
+            elif browser.deadline is not None and _is_heeded(browser, sent):
                 self._limit(browser, assignment.remaining)
 
     # ---- ends
@@ -309,7 +227,7 @@ class HostedBrowsers:
         browser.gone.set()
 
     def _limit(self, browser: Browser, remaining: timedelta) -> None:
-        browser.deadline = self._own_time() + remaining.total_seconds() + DEADLINE_GRACE
+        browser.deadline = self._own_time() + remaining.total_seconds() + _DEADLINE_GRACE
         self._enforce(browser)
 
     def _enforce(self, browser: Browser) -> None:
@@ -326,6 +244,6 @@ class HostedBrowsers:
             browser.alarm = self._loop.call_later(left + 1e-6, self._enforce, browser)
 
 
-def is_heeded(browser: Browser, sent: float) -> bool:
+def _is_heeded(browser: Browser, sent: float) -> bool:
     """Whether the answer to a report that was sent at that time counts for a browser's deadline."""
     return browser.move_time < sent

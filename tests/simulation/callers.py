@@ -59,7 +59,7 @@ class CallingScript:
         self._chance = around.chance
         self._active = around.plan.active
         self._herd = around.plan.herd
-        self._keys = 0
+        self._calls = 0
 
     async def run(self) -> None:
         """Do things until the schedule's active time is over."""
@@ -114,27 +114,29 @@ class CallingScript:
 
     def _creating(
         self, request: NewSession, wait: float
-    ) -> Callable[[ControlPlane], Coroutine[object, object, Session]]:
-        def create(plane: ControlPlane) -> Coroutine[object, object, Session]:
-            caller = caller_of(self._database, self._organization_id)
+    ) -> Callable[[ReplicaLife], Coroutine[object, object, Session]]:
+        def create(life: ReplicaLife) -> Coroutine[object, object, Session]:
+            caller, plane = caller_of(self._database, self._organization_id), life.plane
             return self._invariants.created(
-                request, lambda: plane.sessions.create(caller, request, wait=timedelta(seconds=wait)), wait
+                life.process,
+                request,
+                lambda: plane.sessions.create(caller, request, wait=timedelta(seconds=wait)),
+                wait,
             )
 
         return create
 
     def _request(self) -> NewSession:
         chance = self._chance
-        key = ""
-        if chance.random() < 0.6:
-            self._keys += 1
-            key = f"{self._name}-{self._keys}"
+        self._calls += 1
+        call = f"{self._name}-{self._calls}"
         return NewSession(
             spec=_SPEC,
             timeout=timedelta(seconds=chance.choice((10, 20, 40, 90, 400))),
             idle=self._idle(),
             queue_timeout=timedelta(seconds=chance.choice((0, 4, 15))) if chance.random() < 0.5 else None,
-            request_id=key,
+            labels={"call": call},
+            request_id=call if chance.random() < 0.6 else "",
         )
 
     def _idle(self) -> IdlePolicy | None:
@@ -144,7 +146,7 @@ class CallingScript:
         return IdlePolicy(timeout=timedelta(seconds=self._chance.choice((8, 14))), activity=activity)
 
     async def _hurried(
-        self, life: ReplicaLife | None, work: Callable[[ControlPlane], Coroutine[object, object, T]], *, within: float
+        self, life: ReplicaLife | None, work: Callable[[ReplicaLife], Coroutine[object, object, T]], *, within: float
     ) -> T | None:
         """Call, and hang up in the middle now and then; None then."""
         call = self._fleet.call_at(life, self._process, work, within=within)

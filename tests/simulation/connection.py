@@ -58,8 +58,7 @@ class _Instant:
         if database.fails_to_commit():
             database.roll_back()
             raise database_unavailable()
-        database.commit()
-        if database.faults.unknown and database.draw() < database.faults.unknown:
+        if database.loses_answer(database.commit()):
             raise database_unavailable()
         await self._connection.process.step()
 
@@ -86,9 +85,9 @@ class _Steps:
             if self._transaction.ended or database.fails_to_commit():
                 raise database_unavailable()
             self._transaction.apply()
-            database.commit()
+            commit = database.commit()
         finally:
             self._transaction.end()
-        if database.faults.unknown and database.draw() < database.faults.unknown:
+        if database.loses_answer(commit):
             raise database_unavailable()
         await process.step()

@@ -1,6 +1,7 @@
-"""The fleet's database: the tables in memory, behind a connection that is slow, breaks, and is away for a while.
+"""The fleet's database: the tables in memory, what is committed in them, and who is told of it.
 
-A transaction is done at one instant, as if the others waited for it: what fails or dies within it leaves nothing.
+In some schedules a transaction is done at one instant, as if all others waited for it; in the others transactions
+interleave, statement by statement.
 """
 
 import asyncio
@@ -91,6 +92,8 @@ class SimulatedDatabase:
         self._transaction = MemoryTransaction(self._tables, clock)
         self._busy = False
         self.commits = 0
+        # Sessions whose first commit was reported as failed.
+        self.unknown: dict[SessionId, None] = {}
         self.queue_length = 0
         self._locks = Locks(loop, lambda message: self.on_deadlock(message))
         self._numbers = Numbers()
@@ -187,7 +190,7 @@ class SimulatedDatabase:
         self._busy = False
         self._tables.roll_back()
 
-    def commit(self) -> None:
+    def commit(self) -> Commit:
         self._busy = False
         commit = Commit(
             sessions=self._sessions.changes(),
@@ -202,6 +205,14 @@ class SimulatedDatabase:
         self.on_commit(commit)
         if self._sleepers and commit.news:
             self._wake()
+        return commit
+
+    def loses_answer(self, commit: Commit) -> bool:
+        """Whether the client of a commit is told that it failed."""
+        is_lost = self.faults.unknown > 0 and self.draw() < self.faults.unknown
+        if is_lost:
+            self.unknown.update(dict.fromkeys(after.session.id for before, after in commit.sessions if before is None))
+        return is_lost
 
     def _wake(self) -> None:
         for bell, (has_work, within) in list(self._sleepers.items()):

@@ -50,13 +50,13 @@ class Fleet:
         self, source: Process, work: Callable[[ControlPlane], Coroutine[object, object, T]], *, within: float
     ) -> T:
         """Call some replica. Raises a FleetError."""
-        return await self.call_at(self.some_life(), source, work, within=within)
+        return await self.call_at(self.some_life(), source, lambda life: work(life.plane), within=within)
 
     async def call_at(
         self,
         life: ReplicaLife | None,
         source: Process,
-        work: Callable[[ControlPlane], Coroutine[object, object, T]],
+        work: Callable[[ReplicaLife], Coroutine[object, object, T]],
         *,
         within: float,
     ) -> T:
@@ -65,10 +65,10 @@ class Fleet:
         return await self._network.call(source, process, lambda: _work_in(life, work), within=within)
 
 
-async def _work_in(life: ReplicaLife | None, work: Callable[[ControlPlane], Coroutine[object, object, T]]) -> T:
+async def _work_in(life: ReplicaLife | None, work: Callable[[ReplicaLife], Coroutine[object, object, T]]) -> T:
     if life is None:
         raise AssertionError("a call arrived nowhere")
-    return await work(life.plane)
+    return await work(life)
 
 
 def door_of(fleet: Fleet, machine: Machine) -> FleetDoor:

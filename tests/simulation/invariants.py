@@ -1,7 +1,10 @@
 """What must hold in every commit and in every answer."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 
+from fleetkit.errors import FleetError
+from session_api.domain.errors import QueueTimedOut, SessionNotOpen
 from session_api.domain.identifiers import OrganizationId, SessionId
 from session_api.domain.node import Node
 from session_api.domain.session import Session
@@ -9,6 +12,7 @@ from session_api.domain.usage import UsageRecord
 from session_api.usecases.creation import NewSession
 from tests.simulation.browser_invariants import BrowserInvariants
 from tests.simulation.database import Commit
+from tests.simulation.process import Process
 from tests.simulation.session_invariants import SessionInvariants
 from tests.simulation.surroundings import Surroundings
 
@@ -28,6 +32,8 @@ class Invariants:
         self._machines = around.machines
         self._troubles = around.troubles
         self._verdicts = around.verdicts
+        # Labels of creates without a key that had no session for an answer, and the process that was to end it then.
+        self.unfindable: dict[str, Process] = {}
         # Number of the last event of each session.
         self._announced: dict[SessionId, int] = {}
         self._database.on_commit = self.committed
@@ -52,12 +58,22 @@ class Invariants:
             self._verdicts.broken("I11", f"a close was answered with {session.id} {session.state}")
 
     async def created(
-        self, request: NewSession, create: Callable[[], Coroutine[object, object, Session]], wait: float
+        self,
+        process: Process,
+        request: NewSession,
+        create: Callable[[], Coroutine[object, object, Session]],
+        wait: float,
     ) -> Session:
-        """Look at how long a create takes, and at its answer."""
+        """Look at how long a create takes in a process, and at its answer."""
         begin = self._loop.time()
         try:
             session = await create()
+        except (asyncio.CancelledError, FleetError) as error:
+            if not request.request_id:
+                self.unfindable[request.labels["call"]] = process
+            if isinstance(error, SessionNotOpen | QueueTimedOut):
+                self._look_at_refusal(error)
+            raise
         finally:
             took = self._loop.time() - begin
             if took > wait + _ANSWERING and self._troubles.core_is_well_for(took + 1.0):
@@ -67,6 +83,11 @@ class Invariants:
             if known != session.id:
                 self._verdicts.broken("I6", f"{request.request_id} was answered with {session.id}, not {known}")
         return session
+
+    def _look_at_refusal(self, error: FleetError) -> None:
+        session = self._database.session(SessionId(error.metadata.get("session_id", "")))
+        if session is None or session.close_reason is None:
+            self._verdicts.broken("I11", f"a create was answered with {error.reason}, and {session} is not ending")
 
     def _look_at_usage(self, before: UsageRecord | None, after: UsageRecord) -> None:
         if before is not None and before != after:

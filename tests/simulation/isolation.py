@@ -201,7 +201,9 @@ class Numbers:
 class _Statements:
     """A repository whose methods are statements."""
 
-    def __init__(self, transaction: OpenTransaction, inner: object, locks: dict[str, Any]) -> None:  # Any: see _LOCKS
+    def __init__(
+        self, transaction: OpenTransaction, inner: object, locks: dict[str, Any]
+    ) -> None:  # Any: see _SESSION_LOCKS
         self._transaction = transaction
         self._inner = inner
         self._locks = locks

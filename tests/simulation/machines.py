@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 
-from tests.simulation.browser_model import BrowserHabits
+from tests.simulation.browser import BrowserHabits
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.node_model import FleetDoor, NodeModel, NodeWitness
 from tests.simulation.process import Host, Process

@@ -9,7 +9,8 @@ from fleetkit.errors import FleetError
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.errors import RegistrationEnded
 from session_api.domain.node import Assignment, NodeReport, Registration
-from tests.simulation.browser_model import BrowserHabits, BrowserWitness, HostedBrowsers
+from tests.simulation.browser import BrowserHabits, BrowserWitness
+from tests.simulation.browser_model import HostedBrowsers
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.process import Process
 

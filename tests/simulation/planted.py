@@ -20,6 +20,7 @@ from session_api.usecases.ending import Ending, end_session
 from session_api.usecases.nodes import Nodes
 from session_api.usecases.ports import Beat, Intake, Transaction
 from session_api.usecases.queries import SessionQuery
+from session_api.usecases.sessions import Sessions
 from session_api.usecases.watching import Watching, WatchItem
 from tests.simulation import isolation
 from tests.simulation.plan import Kind
@@ -60,6 +61,7 @@ def mistakes() -> list[Mistake]:
             ("an organization is counted without its lock", _organizations_are_not_locked, "quota", Kind.STORMY),
             ("a node is locked before its session", _nodes_are_locked_first, "locks", Kind.STORMY),
             ("a close that was left half-way is not finished", _closes_are_left_half_way, "liveness", Kind.STORMY),
+            ("a session that nobody knows of is left to itself", _nobody_ends_it, "findable", Kind.SHORT),
             ("a watch that resumes begins with the present", _resumed_watches_forget, "watch", Kind.STORMY),
             ("changes are read in the order of their numbers", _changes_are_read_by_number, "watch", Kind.STORMY),
         )
@@ -244,6 +246,13 @@ def _closes_are_left_half_way() -> Planting:
         return None if found is Due.STOP_LEFT else found
 
     return patch.object(Session, "due", due)
+
+
+def _nobody_ends_it() -> Planting:
+    async def abandon(self: Sessions, allocation: object) -> None:
+        return
+
+    return patch.object(Sessions, "_abandon", abandon)
 
 
 @contextmanager

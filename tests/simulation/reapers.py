@@ -12,7 +12,7 @@ from tests.simulation.fleet import Fleet, NodesOfFleet, SessionsOverNetwork
 from tests.simulation.process import Host, Process
 from tests.simulation.surroundings import Surroundings
 
-SWEEP_SECONDS = 2.0
+_SWEEP_SECONDS = 2.0
 _PAUSE = timedelta(seconds=1)
 
 
@@ -24,10 +24,6 @@ class Reaper:
         self.process: Process | None = None
         self._around = around
         self._fleet = fleet
-
-    @property
-    def is_well(self) -> bool:
-        return self.process is not None and self.process.alive and not self.process.paused
 
     def boot(self) -> None:
         if self.process is not None and self.process.alive:
@@ -46,7 +42,7 @@ class Reaper:
         async def handle(session_id: SessionId, deliveries: int) -> Verdict:
             return await due.handle(session_id, deliveries=deliveries)
 
-        _ = process.spawn(self._repeat(process, sweep, SWEEP_SECONDS))
+        _ = process.spawn(self._repeat(process, sweep, _SWEEP_SECONDS))
         _ = process.spawn(self._repeat(process, sweep_nodes, self._around.plan.nodes_interval))
         self._around.bus.consumers = [known for known in self._around.bus.consumers if known.process.alive]
         self._around.bus.consumers.append(Consumer(process=process, handle=handle))

@@ -23,11 +23,11 @@ from tests.simulation.surroundings import Surroundings
 
 T = TypeVar("T")
 
-POLICY = ControlPolicy(token_secret=b"simulated", queue=QueuePolicy(timeout=timedelta(seconds=20)))
+_POLICY = ControlPolicy(token_secret=b"simulated", queue=QueuePolicy(timeout=timedelta(seconds=20)))
 # A third of the service's own, so that a schedule sees a start given up.
-START_SECONDS = 13.0
-DISPATCH_SECONDS = 2.0
-RELAY_SECONDS = 1.0
+_START_SECONDS = 13.0
+_DISPATCH_SECONDS = 2.0
+_RELAY_SECONDS = 1.0
 _RELAYED_AT_ONCE = 50
 # Twenty times the service's own: a poll costs as much here as anything else does.
 _HUB_INTERVAL = timedelta(seconds=2)
@@ -68,7 +68,7 @@ class NodesOverNetwork:
         async def start(node: NodeModel) -> BrowserFacts:
             return await node.browsers.start(session.id, session.epoch, session.timeout)
 
-        return await self._call(session, start, within=START_SECONDS)
+        return await self._call(session, start, within=_START_SECONDS)
 
     async def stop_browser(self, session: Session, *, reason: CloseReason) -> None:
         await self._call(session, lambda node: node.browsers.stop(session.id, session.epoch), within=15.0)
@@ -117,7 +117,7 @@ class ReplicaLife:
             tasks=JudgedTasks(self.process),
             bells=Bells(relay=self._relay_bell, queue=self._queue_bell),
             chance=around.chance,
-            policy=POLICY,
+            policy=_POLICY,
         )
         self.plane.hub._interval = _HUB_INTERVAL
         self.plane.hub._listeners = ListenersInOrder()  # type: ignore[assignment]  # does what is asked of the set
@@ -130,7 +130,7 @@ class ReplicaLife:
             if database.queue_length:
                 with contextlib.suppress(FleetError):
                     await self.plane.dispatching.dispatch()
-            await self._rest(self._queue_bell, DISPATCH_SECONDS, has_work=lambda: database.queue_length > 0)
+            await self._rest(self._queue_bell, _DISPATCH_SECONDS, has_work=lambda: database.queue_length > 0)
 
     async def _relay(self) -> None:
         database = self._around.database
@@ -139,10 +139,10 @@ class ReplicaLife:
             try:
                 count = await self._relay_once()
             except FleetError:
-                await asyncio.sleep(RELAY_SECONDS)
+                await asyncio.sleep(_RELAY_SECONDS)
                 continue
             if count == 0:
-                await self._rest(self._relay_bell, RELAY_SECONDS, has_work=lambda: database.outbox_length > 0)
+                await self._rest(self._relay_bell, _RELAY_SECONDS, has_work=lambda: database.outbox_length > 0)
 
     async def _relay_once(self) -> int:
         """Publish what is oldest in the outbox, then forget it; one replica at a time."""
@@ -190,7 +190,3 @@ class Replica:
         self.skew = skew
         if self.life is not None:
             self.life.clock.skew = skew
-
-    @property
-    def is_well(self) -> bool:
-        return self.life is not None and self.life.process.alive and not self.life.process.paused

@@ -23,6 +23,7 @@ _SWEEP_IS_HELD_UP = 10.0
 # A lease, passes over the nodes, and a little.
 _LOSS_IS_NOTICED = 15.0 + 8.0
 _A_MINUTE = 60.0
+_CALM_FAULTS = frozenset({CloseReason.QUEUE_TIMED_OUT, CloseReason.CLIENT_GONE})
 
 
 class SessionInvariants:
@@ -50,6 +51,7 @@ class SessionInvariants:
         if before is None:
             self._look_at_new(after, now)
             return
+        self._look_at_calm(after)
         self._look_at_history(before, after)
         if after.state is not before.state:
             self._look_at_stay(before, now)
@@ -91,6 +93,15 @@ class SessionInvariants:
         for other in self.open.values():
             if other.state is SessionState.QUEUED and other.id < after.id:
                 self._verdicts.broken("queue", f"{after.id} was placed before {other.id}")
+
+    def _look_at_calm(self, after: Session) -> None:
+        """In a calm world nothing fails, but what finds no room."""
+        if (
+            self._plan.kind is Kind.CALM
+            and after.state is SessionState.FAILED
+            and after.close_reason not in _CALM_FAULTS
+        ):
+            self._verdicts.broken("calm", f"{after.id} failed with {after.close_reason}: {after.close_message}")
 
     def _look_at_history(self, before: Session, after: Session) -> None:
         end_before = (before.state, before.close_reason, before.close_message, before.end_time)

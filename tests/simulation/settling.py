@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from session_api.domain.node import Node
 from session_api.domain.queue import Share, Waiting, fair_order, next_placements
 from session_api.domain.session import Session, SessionState
-from tests.simulation.browser_invariants import BrowserInvariants
+from tests.simulation.invariants import Invariants
 from tests.simulation.surroundings import Surroundings
 from tests.simulation.watchers import Watcher
 
@@ -13,11 +13,11 @@ from tests.simulation.watchers import Watcher
 class Settling:
     """Compares what is stored, what runs, and what was told."""
 
-    def __init__(self, around: Surroundings, *, browsers: BrowserInvariants, watchers: Sequence[Watcher]) -> None:
+    def __init__(self, around: Surroundings, *, invariants: Invariants, watchers: Sequence[Watcher]) -> None:
         self._database = around.database
         self._machines = around.machines
         self._bus = around.bus
-        self._browsers_seen = browsers
+        self._invariants = invariants
         self._watchers = watchers
 
     def unsettled(self) -> tuple[str, str] | None:
@@ -29,6 +29,7 @@ class Settling:
             ("I9", self._events),
             ("liveness", self._queue),
             ("watch", self._news),
+            ("findable", self._found),
         ):
             message = look()
             if message:
@@ -60,7 +61,7 @@ class Settling:
             for session in self._database.sessions()
             if session.state is SessionState.RUNNING and session.allocation is not None
         }
-        running = {key: browser.node_name for key, browser in self._browsers_seen.live.items()}
+        running = {key: browser.node_name for key, browser in self._invariants.browsers.live.items()}
         for key in sorted(wanted.items() ^ running.items()):
             return f"browser and row do not match: {key[0][0]} epoch {key[0][1]} on {key[1]}"
         return ""
@@ -105,4 +106,13 @@ class Settling:
             for session_id in sorted(stored.keys() | watcher.seen.keys()):
                 if stored.get(session_id) != watcher.seen.get(session_id):
                     return f"a watcher of {watcher.query.organization_id} has an old {session_id}"
+        return ""
+
+    def _found(self) -> str:
+        """A session of which nobody knows is ended by whoever failed to tell of it, as long as that one lives."""
+        for session in self._database.sessions():
+            process = self._invariants.unfindable.get(session.labels.get("call", ""))
+            could_tell = process is not None and process.alive and session.id not in self._database.unknown
+            if could_tell and not session.state.is_final:
+                return f"{session.id} is {session.state} and nobody knows of it"
         return ""

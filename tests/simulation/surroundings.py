@@ -4,7 +4,7 @@ import itertools
 import random
 from dataclasses import dataclass, field
 
-from tests.simulation.browser_model import BrowserHabits
+from tests.simulation.browser import BrowserHabits
 from tests.simulation.bus_model import Bus, BusFaults
 from tests.simulation.clocks import DatabaseClock
 from tests.simulation.database import DatabaseFaults, SimulatedDatabase

@@ -38,10 +38,6 @@ class Troubles:
             self._away -= 1
             self._last_away = self._loop.time()
 
-    def happened(self) -> None:
-        """A trouble without duration."""
-        self._last = self._loop.time()
-
     def core_is_well_for(self, seconds: float) -> bool:
         return self._lasting == 0 and self._loop.time() - self._last > seconds
 

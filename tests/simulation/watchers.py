@@ -27,6 +27,7 @@ class Watcher:
         self._process = process
         self._fleet = fleet
         self._database = around.database
+        self._verdicts = around.verdicts
         self._token = ""
 
     async def run(self) -> None:
@@ -44,9 +45,14 @@ class Watcher:
         news = life.plane.watching.watch(caller, self.query, self._token)
         async with contextlib.aclosing(news):  # type: ignore[type-var]  # it is an async generator
             async for item in news:
-                if item.session is not None and item.kind is not WatchNews.LEFT:
-                    self.seen[item.session.id] = item.session
-                elif item.session is not None:
-                    self.seen.pop(item.session.id, None)
+                if item.session is not None:
+                    self._apply(item.kind, item.session)
                 if item.resume_token:
                     self._token = item.resume_token
+
+    def _apply(self, kind: WatchNews, session: Session) -> None:
+        known = self.seen.pop(session.id, None)
+        if known is not None and session.sequence < known.sequence:
+            self._verdicts.broken("watch", f"{session.id} went back from {known.sequence} to {session.sequence}")
+        if kind is not WatchNews.LEFT:
+            self.seen[session.id] = session

@@ -62,7 +62,7 @@ class World:
             for _ in range(around.plan.watchers)
         ]
         self.operator = Operator(around, fleet, self._outside)
-        self.settling = Settling(around, browsers=browsers, watchers=self.watchers)
+        self.settling = Settling(around, invariants=self.invariants, watchers=self.watchers)
 
     def run(self) -> None:
         """Run the schedule to its end, or to the first violation."""
