@@ -1,4 +1,4 @@
-"""Nodes come, report and are lost; operators empty them; slots are given away."""
+"""Nodes come, report and are lost; operators empty them; slots are given away; time passes."""
 
 import hypothesis.strategies as st
 from hypothesis.stateful import precondition, rule
@@ -10,7 +10,9 @@ from session_api.domain.session import SessionState
 from tests.integration.session_api.machine.model import ModelSession
 from tests.integration.session_api.machine.steps import (
     DRAIN_TIMEOUT,
+    SPANS,
     Steps,
+    indexes,
     names,
     replicas,
     seconds,
@@ -25,7 +27,7 @@ _places = st.frozensets(st.integers(0, 2), max_size=2)
 
 
 class NodeRules(Steps):
-    @rule(replica=replicas, name=names, slots=st.integers(1, 4))
+    @rule(replica=replicas, name=names, slots=st.integers(1, 3))
     def register_anew(self, replica: int, name: str, slots: int) -> None:
         self.register(name, slots, replica)
 
@@ -101,6 +103,21 @@ class NodeRules(Steps):
         if not timeout:
             self.model.close_drained()
 
+    @precondition(lambda self: self.model.running())
+    @rule(index=indexes, is_watched=st.booleans())
+    def a_deadline_comes(self, index: int, is_watched: bool) -> None:
+        running = self.model.running()
+        deadline = running[index % len(running)].deadline
+        assert deadline is not None
+        if deadline > self.model.now:
+            self._pass_time(deadline - self.model.now, silent=frozenset(), is_watched=is_watched)
+
+    @rule(replica=replicas, name=names)
+    def a_node_is_cut_off(self, replica: int, name: str) -> None:
+        self.look_for_silent_nodes(replica)
+        self._pass_time(SPANS[1], silent=frozenset([name]), is_watched=True)
+        self.look_for_silent_nodes(replica)
+
     @rule(replica=replicas)
     def look_for_silent_nodes(self, replica: int) -> None:
         self.script(Answer.DONE)
@@ -131,6 +148,20 @@ class NodeRules(Steps):
                 session.start(self.model.now)
             elif answer is Answer.REFUSES:
                 session.end(CloseReason.START_FAILED, self.model.now)
+
+    @rule(span=st.sampled_from(SPANS), silent=st.frozensets(names, max_size=3), is_watched=st.booleans())
+    def time_passes(self, span: int, silent: frozenset[str], is_watched: bool) -> None:
+        self._pass_time(span, silent=silent, is_watched=is_watched)
+
+    def _pass_time(self, span: int, *, silent: frozenset[str], is_watched: bool) -> None:
+        """Nodes that are not silent report all the time; somebody looks for silent ones, or nobody does."""
+        quiet = [node for name, node in self.model.nodes.items() if name in silent or node.is_lost]
+        self.run(self.fleet.pass_time(span, silent=[node.id for node in quiet], is_watched=is_watched))
+        self.model.now += span
+        for node in self.model.nodes.values():
+            node.beat += 0 if node in quiet else span
+        if is_watched and self.model.watch_seen is not None:
+            self.model.watch_seen += span
 
     def _running(self, session: ModelSession, clients: int) -> RunningBrowser:
         return RunningBrowser(session_id=session.id, epoch=self.rows[session.id].epoch, client_count=clients)

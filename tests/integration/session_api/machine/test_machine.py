@@ -6,14 +6,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.integration.session_api.machine.create_rules import CreateRules
 from tests.integration.session_api.machine.lease_rules import LeaseRules
-from tests.integration.session_api.machine.time_rules import TimeRules
+from tests.integration.session_api.machine.node_rules import NodeRules
+from tests.integration.session_api.machine.session_rules import SessionRules
 from tests.integration.session_api.machine.world import World
 
 # Runs of the machine: those of an ordinary test are the same each time, those that are asked for are new ones.
 _ASKED_FOR = int(os.environ.get("FLEET_MACHINE_RUNS", "0"))
-_RUNS = 80
+_RUNS = 100
 _STEPS = 40
 
 
@@ -22,7 +22,7 @@ _STEPS = 40
 def test_whatever_happens_the_fleet_is_as_the_model_says(migrated: str) -> None:
     with World(migrated) as world:
 
-        class Machine(CreateRules, LeaseRules, TimeRules):
+        class Machine(SessionRules, LeaseRules, NodeRules):
             pass
 
         Machine.world = world

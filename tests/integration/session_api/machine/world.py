@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import random
-import time
 from collections.abc import Awaitable, Coroutine
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -36,7 +35,6 @@ from tests.support.waiting import until
 T = TypeVar("T")
 
 _REPLICAS = 2
-_NOT_WORTH_IT_SECONDS = 0.5
 _SESSION_TIMES = (
     "create_time",
     "state_time",
@@ -154,7 +152,6 @@ class Fleet:
             for pool in pools
         ]
         self._heard = 0
-        self._stood_still = time.monotonic()
         self.sequences: dict[SessionId, int] = {}
         self.announced: dict[SessionId, str] = {}
 
@@ -176,20 +173,9 @@ class Fleet:
         calling.cancel()
         await asyncio.wait([calling])
 
-    async def pass_time(self, span: timedelta, *, silent: list[NodeId], is_watched: bool) -> None:
-        """Let time pass in which nodes that are not `silent` report, and in which somebody looks for silent ones."""
-        await self._move_into_the_past(span, silent=silent, is_watched=is_watched)
-        self.clock.step(span)
-
-    async def stand_still(self) -> None:
-        """Take back the time that the run itself takes: on a busy machine it would be as long as a lease."""
-        elapsed = time.monotonic() - self._stood_still
-        if elapsed > _NOT_WORTH_IT_SECONDS:
-            self._stood_still += elapsed
-            _, nodes, _ = await self.rows()
-            await self._move_into_the_past(timedelta(seconds=-elapsed), silent=list(nodes), is_watched=False)
-
-    async def _move_into_the_past(self, span: timedelta, *, silent: list[NodeId], is_watched: bool) -> None:
+    async def pass_time(self, seconds: int, *, silent: list[NodeId], is_watched: bool) -> None:
+        """Move what is stored into the past: nodes that are not `silent` have reported all the time."""
+        span = timedelta(seconds=seconds)
         times = ", ".join(f"{name} = {name} - $1::interval" for name in _SESSION_TIMES)
         leases = ", ".join(_earlier(column, names) for column, names in _LEASES.items())
         seen = "" if is_watched else ", seen = seen - $1::interval"
@@ -203,6 +189,7 @@ class Fleet:
                 silent,
             )
             await connection.execute(f"UPDATE fleet.node_watch SET since = since - $1::interval{seen}", span)
+        self.clock.step(span)
 
     async def rows(self) -> tuple[dict[SessionId, Session], dict[NodeId, Node], datetime]:
         """Return everything that is stored, and the present instant."""
