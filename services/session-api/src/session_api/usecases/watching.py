@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,10 +13,10 @@ from fleetkit.errors import InvalidArgument
 from fleetkit.paging import MAX_PAGE_SIZE, PageRequest, PageTokens
 from session_api.domain.caller import Caller
 from session_api.domain.errors import InvalidResumeToken, ResumeTokenExpired, TooManyWatches
-from session_api.domain.identifiers import OrganizationId
+from session_api.domain.identifiers import OrganizationId, SessionId
 from session_api.domain.session import Session
 from session_api.usecases.changes import ChangeHub
-from session_api.usecases.ports import Changes, Database
+from session_api.usecases.ports import Database
 from session_api.usecases.queries import SessionOrder, SessionQuery
 
 _BOOKMARK_INTERVAL = timedelta(seconds=15)
@@ -42,6 +42,24 @@ class WatchItem:
     resume_token: str = ""
 
 
+class _Known:
+    """What a watch began with. The hub may have read a change before that, and tell of it only afterwards."""
+
+    def __init__(self) -> None:
+        self._sequences: dict[SessionId, int] = {}
+
+    def note(self, session: Session) -> None:
+        self._sequences[session.id] = session.sequence
+
+    def newer(self, sessions: Iterable[Session]) -> Iterator[Session]:
+        """Return the sessions without those that are older than what the watcher knows."""
+        for session in sessions:
+            if session.sequence >= self._sequences.get(session.id, 0):
+                # From here on the hub's news of it are in order.
+                self._sequences.pop(session.id, None)
+                yield session
+
+
 class Watching:
     """Serves watches of this replica."""
 
@@ -61,20 +79,23 @@ class Watching:
         with self._counted(caller.organization_id):
             async with self._hub.listening() as listener:
                 # Before what is there is read: a change between the two comes twice, and none is lost.
-                begun = listener.position
+                begun, known = listener.position, _Known()
                 if resumed is None:
                     async for session in self._present(query):
+                        known.note(session)
                         yield WatchItem(kind=WatchNews.SNAPSHOT, session=session)
                 else:
                     async with self._database.single() as tx:
                         missed = await tx.sessions.changes(since=resumed)
-                    for item in _news(query, missed):
+                    for item in _news(query, missed.sessions):
                         yield item
+                    for session in missed.sessions:
+                        known.note(session)
                 yield self._bookmark(query, begun)
                 while True:
                     # Also without news the watcher hears of us in time.
                     changes = await listener.take(within=_BOOKMARK_INTERVAL)
-                    for item in _news(query, changes):
+                    for item in _news(query, known.newer(changes.sessions)):
                         yield item
                     yield self._bookmark(query, changes.position)
 
@@ -119,8 +140,8 @@ def _key(query: SessionQuery) -> str:
     return f"watch {query}"
 
 
-def _news(query: SessionQuery, changes: Changes) -> Iterator[WatchItem]:
-    for session in changes.sessions:
+def _news(query: SessionQuery, sessions: Iterable[Session]) -> Iterator[WatchItem]:
+    for session in sessions:
         if query.organization_id not in {None, session.organization_id}:
             continue
         kind = WatchNews.CHANGED if query.matches(session) else WatchNews.LEFT
