@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from fleetkit.lifecycle import background
 from fleetkit.postgres import DatabaseUnavailable
+from fleetkit.rpc.interceptors import MAX_UNARY_TIME
 from session_api.domain.caller import Caller
 from session_api.domain.errors import NoCapacity
 from session_api.domain.identifiers import OrganizationId
@@ -98,6 +99,7 @@ async def test_a_herd_on_few_slots_is_answered_in_time_and_shares_the_fleet_by_w
         await asyncio.gather(*(herd.call(number, caller) for number, caller in calls))
     assert len(herd.answers) == 500
     assert {state for state, _ in herd.answers} <= {SessionState.RUNNING, SessionState.STARTING, SessionState.QUEUED}
-    assert max(after for _, after in herd.answers) < 8 + 4
+    # The server's limit on a call, whatever the machine is busy with; a wait of 8 s comes in long before.
+    assert max(after for _, after in herd.answers) < MAX_UNARY_TIME.total_seconds()
     assert herd.held[high.organization_id] > herd.held[middle.organization_id] > herd.held[low.organization_id]
     assert [await fleet.slots_used(node.node_id) for node in nodes] == [0, 0]
