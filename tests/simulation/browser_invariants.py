@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from fleetkit.errors import DeadlineExceeded, FleetError
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.identifiers import SessionId
 from session_api.domain.session import Session
@@ -75,8 +76,9 @@ class BrowserInvariants:
         self._look_at_unwanted(browser)
         self._look_at_overshoot(browser)
 
-    def heartbeat_failed(self, node_name: str) -> None:
-        if not self._troubles.core_was_away():
+    def heartbeat_failed(self, node_name: str, error: FleetError) -> None:
+        # One that hangs until its deadline, and the pause after it, are nearly as long as a lease.
+        if isinstance(error, DeadlineExceeded) or not self._troubles.core_was_away():
             self._machines[node_name].troubled()
 
     # ---- what is stored

@@ -25,7 +25,8 @@ class Connection:
     async def reach(self) -> None:
         """Get through to the database. Raises DatabaseUnavailable."""
         faults, draw, pause = self.database.faults, self.database.draw, self.database.pause
-        await self.process.step()
+        if not self.process.is_steady:
+            await self.process.step()
         delay = 0.0005 + 0.003 * draw()
         if (faults.slow or faults.is_very_slow) and draw() < (0.5 if faults.is_very_slow else faults.slow):
             delay = draw() * faults.slowest
@@ -35,7 +36,8 @@ class Connection:
             await pause(5.0 if draw() < 0.2 else 0.01)
             if faults.down:
                 raise database_unavailable()
-        await self.process.step()
+        if not self.process.is_steady:
+            await self.process.step()
 
 
 class _Instant:
@@ -60,7 +62,8 @@ class _Instant:
             raise database_unavailable()
         if database.loses_answer(database.commit()):
             raise database_unavailable()
-        await self._connection.process.step()
+        if not self._connection.process.is_steady:
+            await self._connection.process.step()
 
 
 class _Steps:
@@ -90,4 +93,5 @@ class _Steps:
             self._transaction.end()
         if database.loses_answer(commit):
             raise database_unavailable()
-        await process.step()
+        if not process.is_steady:
+            await process.step()

@@ -58,7 +58,7 @@ class Nemesis:
         self._habits.start_fails = self._habits.start_hangs = self._habits.stubborn = 0.0
         for replica in self._replicas:
             if replica.life is not None:
-                replica.life.process.steps_left = None
+                replica.life.process.live_on()
                 replica.life.process.resume()
             replica.boot()
         for reaper in self._reapers:
@@ -109,7 +109,7 @@ class Nemesis:
             return
         process, died = replica.life.process, asyncio.Event()
         process.on_death.append(died.set)
-        process.steps_left = self._chance.randint(1, 60)
+        process.die_after(self._chance.randint(1, 60))
         # What is mended before that stays alive.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._plan.active):

@@ -99,8 +99,21 @@ class OpenTransaction:
         self._numbers = numbers
         self._number: int | None = None
         self._come = come
-        inner = MemoryTransaction(self.tables, clock)
-        node_locks = {
+        self._inner = MemoryTransaction(self.tables, clock)
+
+    # The casts tell the truth: each has the methods of what it stands before. None is kept: that would be a cycle.
+
+    @property
+    def sessions(self) -> SessionRepository:
+        return cast("SessionRepository", _Statements(self, self._inner.sessions, _SESSION_LOCKS))
+
+    @property
+    def queue(self) -> SessionQueue:
+        return cast("SessionQueue", _Statements(self, self._inner.queue, {}))
+
+    @property
+    def nodes(self) -> NodeRepository:
+        locks = {
             **_NODE_LOCKS,
             "take_slot": self._with_room,
             "release_slot": self._with_slot,
@@ -108,14 +121,23 @@ class OpenTransaction:
             "give_up": self._silent,
             "register": self._of_that_name,
         }
-        # The casts tell the truth: each of them has the methods of what it stands before.
-        self.sessions = cast("SessionRepository", _Statements(self, inner.sessions, _SESSION_LOCKS))
-        self.queue = cast("SessionQueue", _Statements(self, inner.queue, {}))
-        self.nodes = cast("NodeRepository", _Statements(self, inner.nodes, node_locks))
-        self.outbox = cast("Outbox", _Statements(self, inner.outbox, {}))
-        self.organizations = cast("OrganizationRepository", _Statements(self, inner.organizations, ORGANIZATION_LOCKS))
-        self.keys = cast("KeyRepository", _Statements(self, inner.keys, {}))
-        self.usage = cast("UsageRepository", _Statements(self, inner.usage, {}))
+        return cast("NodeRepository", _Statements(self, self._inner.nodes, locks))
+
+    @property
+    def outbox(self) -> Outbox:
+        return cast("Outbox", _Statements(self, self._inner.outbox, {}))
+
+    @property
+    def organizations(self) -> OrganizationRepository:
+        return cast("OrganizationRepository", _Statements(self, self._inner.organizations, ORGANIZATION_LOCKS))
+
+    @property
+    def keys(self) -> KeyRepository:
+        return cast("KeyRepository", _Statements(self, self._inner.keys, {}))
+
+    @property
+    def usage(self) -> UsageRepository:
+        return cast("UsageRepository", _Statements(self, self._inner.usage, {}))
 
     async def now(self) -> datetime:
         await self.begin_statement("now", [])
@@ -215,8 +237,6 @@ class _Statements:
             await self._transaction.begin_statement(name, locks_of(*args, **kwargs))
             return await method(*args, **kwargs)
 
-        # Found here the next time.
-        self.__dict__[name] = statement
         return statement
 
 

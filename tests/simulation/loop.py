@@ -118,6 +118,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self.on_task(task)
         return task
 
+    def close(self) -> None:
+        # What will never fire holds on to nearly everything.
+        self._timers.clear()
+        self._calls.clear()
+        super().close()
+
     def stop(self) -> None:
         self._stop_asked = True
 

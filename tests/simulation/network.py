@@ -47,7 +47,8 @@ class Network:
         """Have `work` done in another process and return its answer. Raises its FleetError; Unavailable when the
         connection breaks, DeadlineExceeded after `within` seconds.
         """
-        await source.step()
+        if not source.is_steady:
+            await source.step()
         call = _Call(self, source, target, work)
         self._loop.call_later(self.leg(), call.arrive)
         expiry = self._loop.call_later(within, call.expire)
@@ -58,7 +59,8 @@ class Network:
             raise
         finally:
             expiry.cancel()
-        await source.step()
+        if not source.is_steady:
+            await source.step()
         return answer
 
     def leg(self) -> float:
@@ -124,7 +126,8 @@ class _Call(Generic[T]):
     async def _serve(self, target: Process) -> None:
         network = self._network
         try:
-            await target.step()
+            if not target.is_steady:
+                await target.step()
             result = await self._work()
         except FleetError as error:
             self._send(target, error=error)

@@ -25,7 +25,7 @@ _LAST_RETRY = 5.0
 class NodeWitness(BrowserWitness, Protocol):
     """Sees also what becomes of a node's reports."""
 
-    def heartbeat_failed(self, node_name: str) -> None: ...
+    def heartbeat_failed(self, node_name: str, error: FleetError) -> None: ...
 
 
 class FleetDoor(Protocol):
@@ -127,8 +127,8 @@ class NodeModel:
                 await self.report()
             except RegistrationEnded:
                 raise
-            except FleetError:
-                self._witness.heartbeat_failed(self.process.name)
+            except FleetError as error:
+                self._witness.heartbeat_failed(self.process.name, error)
             await self._loop.ring(self.browsers.news, within=HEARTBEAT_INTERVAL)
 
     async def _report_once(self) -> None:

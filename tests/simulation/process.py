@@ -44,7 +44,9 @@ class Process:
         self._tasks: list[asyncio.Task[object]] = []
         self._resumed: asyncio.Event | None = None
         # Calls of the world until the process dies in one of them.
-        self.steps_left: int | None = None
+        self._steps_left: int | None = None
+        # Whether a step would do nothing: then it is spared.
+        self.is_steady = True
         self.on_death: list[Callable[[], None]] = []
         self._context = copy_context()
         self._context.run(_OWNER.set, self)
@@ -79,7 +81,7 @@ class Process:
     def die(self) -> None:
         if not self.alive:
             return
-        self.alive = False
+        self.alive = self.is_steady = False
         self._resumed = None
         for task in self._tasks:
             task.cancel()
@@ -89,19 +91,34 @@ class Process:
     def pause(self) -> None:
         """SIGSTOP."""
         self._resumed = self._resumed or asyncio.Event()
+        self.is_steady = False
 
     def resume(self) -> None:
         if self._resumed is not None:
             self._resumed.set()
             self._resumed = None
+            self._calm_down()
+
+    def die_after(self, steps: int) -> None:
+        """Die in the n-th call of the world from now on."""
+        self._steps_left = steps
+        self.is_steady = False
+
+    def live_on(self) -> None:
+        """Do not die in a call any more."""
+        self._steps_left = None
+        self._calm_down()
 
     async def step(self) -> None:
         """Pass a point at which the process may have been stopped or may die."""
         while self._resumed is not None:
             await self._resumed.wait()
-        if self.steps_left is not None and self.alive:
-            self.steps_left -= 1
-            if self.steps_left <= 0:
+        if self._steps_left is not None and self.alive:
+            self._steps_left -= 1
+            if self._steps_left <= 0:
                 self.die()
         if not self.alive:
             raise asyncio.CancelledError
+
+    def _calm_down(self) -> None:
+        self.is_steady = self.alive and self._resumed is None and self._steps_left is None

@@ -5,7 +5,7 @@ from hypothesis.stateful import precondition, rule
 
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.errors import RegistrationEnded
-from session_api.domain.node import EndedBrowser, NodeReport, RunningBrowser
+from session_api.domain.node import EndedBrowser, NodeReport, NodeState, RunningBrowser
 from session_api.domain.session import SessionState
 from tests.integration.session_api.machine.model import ModelSession
 from tests.integration.session_api.machine.steps import (
@@ -30,6 +30,14 @@ class NodeRules(Steps):
     @rule(replica=replicas, name=names, slots=st.integers(1, 3))
     def register_anew(self, replica: int, name: str, slots: int) -> None:
         self.register(name, slots, replica)
+
+    @precondition(lambda self: any(node.state is not NodeState.ACTIVE for node in self.model.nodes.values()))
+    @rule(replica=replicas)
+    def all_is_well_again(self, replica: int) -> None:
+        for name, node in self.model.nodes.items():
+            if node.is_lost:
+                self.register(name, node.slots, replica)
+            self.cordon_or_uncordon(replica, name, is_cordoned=False)
 
     @rule(
         replica=replicas,
