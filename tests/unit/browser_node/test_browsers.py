@@ -285,7 +285,7 @@ async def test_a_report_says_how_long_each_browser_idles(browsers: Browsers, lau
 
     reported = browsers.running()
 
-    assert reported == [RunningBrowser(SESSION, 1, 0, timedelta(seconds=7)), RunningBrowser(OTHER, 1)]
+    assert reported == [RunningBrowser(SESSION, 1, input_idle=timedelta(seconds=7)), RunningBrowser(OTHER, 1)]
     launcher.hold.set()
     await starting
 

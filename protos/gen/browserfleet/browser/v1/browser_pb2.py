@@ -22,18 +22,71 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%browserfleet/browser/v1/browser.proto\x12\x17\x62rowserfleet.browser.v1\x1a\x1fgoogle/api/field_behavior.proto\"O\n\x0b\x42rowserSpec\x12@\n\x0c\x62rowser_type\x18\x01 \x01(\x0e\x32$.browserfleet.browser.v1.BrowserTypeB\x04\xe2\x41\x01\x01\"\xc0\x01\n\x07\x42rowser\x12\x18\n\nsession_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07product\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nuser_agent\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12<\n\nstart_mode\x18\x05 \x01(\x0e\x32\".browserfleet.browser.v1.StartModeB\x04\xe2\x41\x01\x03\x12\x17\n\tsandboxed\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x03*]\n\x0b\x42rowserType\x12\x1c\n\x18\x42ROWSER_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42ROWSER_TYPE_CHROME\x10\x01\x12\x17\n\x13\x42ROWSER_TYPE_MSEDGE\x10\x02*Q\n\tStartMode\x12\x1a\n\x16START_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTART_MODE_COLD\x10\x01\x12\x13\n\x0fSTART_MODE_WARM\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%browserfleet/browser/v1/browser.proto\x12\x17\x62rowserfleet.browser.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"I\n\x08Viewport\x12\x1d\n\x05width\x18\x01 \x01(\x05\x42\x0e\xe2\x41\x01\x02\xbaH\x07\x1a\x05\x18\x80<(d\x12\x1e\n\x06height\x18\x02 \x01(\x05\x42\x0e\xe2\x41\x01\x02\xbaH\x07\x1a\x05\x18\xe0!(d\"\xa2\x01\n\x0bGeolocation\x12-\n\x08latitude\x18\x01 \x01(\x01\x42\x1b\xe2\x41\x01\x02\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80V@)\x00\x00\x00\x00\x00\x80V\xc0\x12.\n\tlongitude\x18\x02 \x01(\x01\x42\x1b\xe2\x41\x01\x02\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x80\x66@)\x00\x00\x00\x00\x00\x80\x66\xc0\x12\x34\n\x0f\x61\x63\x63uracy_meters\x18\x03 \x01(\x01\x42\x1b\xe2\x41\x01\x01\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x80\x84.A)\x00\x00\x00\x00\x00\x00\x00\x00\"\xba\x01\n\x0b\x43ustomProxy\x12=\n\x03url\x18\x01 \x01(\tB0\xe2\x41\x01\x02\xbaH)r\'\x18\xac\x02\x32\"^(http|https|socks5)://[^/?#@\\s]+$\x12\x33\n\x08username\x18\x02 \x01(\tB!\xe2\x41\x01\x01\xbaH\x1ar\x18\x18\xff\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x37\n\x08password\x18\x03 \x01(\tB%\x80\x01\x01\xe2\x41\x02\x01\x04\xbaH\x1ar\x18\x18\xff\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\"\x80\x07\n\x0b\x42rowserSpec\x12@\n\x0c\x62rowser_type\x18\x01 \x01(\x0e\x32$.browserfleet.browser.v1.BrowserTypeB\x04\xe2\x41\x01\x01\x12\x38\n\x04tier\x18\x02 \x01(\x0e\x32$.browserfleet.browser.v1.BrowserTierB\x04\xe2\x41\x01\x01\x12\x39\n\x08viewport\x18\x03 \x01(\x0b\x32!.browserfleet.browser.v1.ViewportB\x04\xe2\x41\x01\x01\x12*\n\nuser_agent\x18\x04 \x01(\tB\x16\xe2\x41\x01\x01\xbaH\x0fr\r\x18\x80\x04\x32\x08^[ -~]*$\x12\x43\n\x06locale\x18\x05 \x01(\tB3\xe2\x41\x01\x01\xbaH,r*\x18#2&^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$\x12\x31\n\x08timezone\x18\x06 \x01(\tB\x1f\xe2\x41\x01\x01\xbaH\x18r\x16\x18@2\x12^[A-Za-z0-9_+/-]*$\x12?\n\x0bgeolocation\x18\x07 \x01(\x0b\x32$.browserfleet.browser.v1.GeolocationB\x04\xe2\x41\x01\x01\x12\x1f\n\tstart_url\x18\x08 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x10\x12\x8c\x01\n\x07headers\x18\t \x03(\x0b\x32\x31.browserfleet.browser.v1.BrowserSpec.HeadersEntryBH\x80\x01\x01\xe2\x41\x01\x01\xbaH>\x9a\x01;\x10 \"$r\"\x18\x80\x01\x32\x1d^[!#$%&\'*+.^_`|~0-9A-Za-z-]+$*\x11r\x0f\x18\x80 2\n^[\\t -~]*$\x12\x36\n\x0bpermissions\x18\n \x03(\tB!\xe2\x41\x01\x01\xbaH\x1a\x92\x01\x17\x10 \x18\x01\"\x11r\x0f\x18@2\x0b^[A-Za-z]+$\x12\x35\n\x0eproxy_location\x18\x0b \x01(\tB\x1d\xe2\x41\x01\x01\xbaH\x16r\x14\x18@2\x10^[A-Za-z0-9_-]*$\x12\x39\n\x05proxy\x18\x0c \x01(\x0b\x32$.browserfleet.browser.v1.CustomProxyB\x04\xe2\x41\x01\x01\x12K\n\nextensions\x18\r \x03(\tB7\xe2\x41\x01\x01\xbaH0\x92\x01-\x10\x10\x18\x01\"\'r%\x18@2!^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x82\x02\n\x07Receipt\x12\x14\n\x06option\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\trequested\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08reported\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12;\n\x05state\x18\x04 \x01(\x0e\x32&.browserfleet.browser.v1.Receipt.StateB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\"\\\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_APPLIED\x10\x01\x12\x13\n\x0fSTATE_DIFFERENT\x10\x02\x12\x14\n\x10STATE_UNVERIFIED\x10\x03\"\x9c\x02\n\x07\x42rowser\x12\x18\n\nsession_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07product\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nuser_agent\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12<\n\nstart_mode\x18\x05 \x01(\x0e\x32\".browserfleet.browser.v1.StartModeB\x04\xe2\x41\x01\x03\x12\x17\n\tsandboxed\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12 \n\x12start_mode_message\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x38\n\x08receipts\x18\x08 \x03(\x0b\x32 .browserfleet.browser.v1.ReceiptB\x04\xe2\x41\x01\x03*]\n\x0b\x42rowserType\x12\x1c\n\x18\x42ROWSER_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42ROWSER_TYPE_CHROME\x10\x01\x12\x17\n\x13\x42ROWSER_TYPE_MSEDGE\x10\x02*Q\n\tStartMode\x12\x1a\n\x16START_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTART_MODE_COLD\x10\x01\x12\x13\n\x0fSTART_MODE_WARM\x10\x02*Y\n\x0b\x42rowserTier\x12\x1c\n\x18\x42ROWSER_TIER_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42ROWSER_TIER_FULL\x10\x01\x12\x15\n\x11\x42ROWSER_TIER_LEAN\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'browserfleet.browser.v1.browser_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_VIEWPORT'].fields_by_name['width']._loaded_options = None
+  _globals['_VIEWPORT'].fields_by_name['width']._serialized_options = b'\342A\001\002\272H\007\032\005\030\200<(d'
+  _globals['_VIEWPORT'].fields_by_name['height']._loaded_options = None
+  _globals['_VIEWPORT'].fields_by_name['height']._serialized_options = b'\342A\001\002\272H\007\032\005\030\340!(d'
+  _globals['_GEOLOCATION'].fields_by_name['latitude']._loaded_options = None
+  _globals['_GEOLOCATION'].fields_by_name['latitude']._serialized_options = b'\342A\001\002\272H\024\022\022\031\000\000\000\000\000\200V@)\000\000\000\000\000\200V\300'
+  _globals['_GEOLOCATION'].fields_by_name['longitude']._loaded_options = None
+  _globals['_GEOLOCATION'].fields_by_name['longitude']._serialized_options = b'\342A\001\002\272H\024\022\022\031\000\000\000\000\000\200f@)\000\000\000\000\000\200f\300'
+  _globals['_GEOLOCATION'].fields_by_name['accuracy_meters']._loaded_options = None
+  _globals['_GEOLOCATION'].fields_by_name['accuracy_meters']._serialized_options = b'\342A\001\001\272H\024\022\022\031\000\000\000\000\200\204.A)\000\000\000\000\000\000\000\000'
+  _globals['_CUSTOMPROXY'].fields_by_name['url']._loaded_options = None
+  _globals['_CUSTOMPROXY'].fields_by_name['url']._serialized_options = b'\342A\001\002\272H)r\'\030\254\0022\"^(http|https|socks5)://[^/?#@\\s]+$'
+  _globals['_CUSTOMPROXY'].fields_by_name['username']._loaded_options = None
+  _globals['_CUSTOMPROXY'].fields_by_name['username']._serialized_options = b'\342A\001\001\272H\032r\030\030\377\0012\023^[^\\x00-\\x1f\\x7f]*$'
+  _globals['_CUSTOMPROXY'].fields_by_name['password']._loaded_options = None
+  _globals['_CUSTOMPROXY'].fields_by_name['password']._serialized_options = b'\200\001\001\342A\002\001\004\272H\032r\030\030\377\0012\023^[^\\x00-\\x1f\\x7f]*$'
+  _globals['_BROWSERSPEC_HEADERSENTRY']._loaded_options = None
+  _globals['_BROWSERSPEC_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_BROWSERSPEC'].fields_by_name['browser_type']._loaded_options = None
   _globals['_BROWSERSPEC'].fields_by_name['browser_type']._serialized_options = b'\342A\001\001'
+  _globals['_BROWSERSPEC'].fields_by_name['tier']._loaded_options = None
+  _globals['_BROWSERSPEC'].fields_by_name['tier']._serialized_options = b'\342A\001\001'
+  _globals['_BROWSERSPEC'].fields_by_name['viewport']._loaded_options = None
+  _globals['_BROWSERSPEC'].fields_by_name['viewport']._serialized_options = b'\342A\001\001'
+  _globals['_BROWSERSPEC'].fields_by_name['user_agent']._loaded_options = None
+  _globals['_BROWSERSPEC'].fields_by_name['user_agent']._serialized_options = b'\342A\001\001\272H\017r\r\030\200\0042\010^[ -~]*$'
+  _globals['_BROWSERSPEC'].fields_by_name['locale']._loaded_options = None
+  _globals['_BROWSERSPEC'].fields_by_name['locale']._serialized_options = b'\342A\001\001\272H,r*\030#2&^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$'
+  _globals['_BROWSERSPEC'].fields_by_name['timezone']._loaded_options = None
+  _globals['_BROWSERSPEC'].fields_by_name['timezone']._serialized_options = b'\342A\001\001\272H\030r\026\030@2\022^[A-Za-z0-9_+/-]*$'
+  _globals['_BROWSERSPEC'].fields_by_name['geolocation']._loaded_options = None
+  _globals['_BROWSERSPEC'].fields_by_name['geolocation']._serialized_options = b'\342A\001\001'
+  _globals['_BROWSERSPEC'].fields_by_name['start_url']._loaded_options = None
+  _globals['_BROWSERSPEC'].fields_by_name['start_url']._serialized_options = b'\342A\001\001\272H\005r\003\030\200\020'
+  _globals['_BROWSERSPEC'].fields_by_name['headers']._loaded_options = None
+  _globals['_BROWSERSPEC'].fields_by_name['headers']._serialized_options = b'\200\001\001\342A\001\001\272H>\232\001;\020 \"$r\"\030\200\0012\035^[!#$%&\'*+.^_`|~0-9A-Za-z-]+$*\021r\017\030\200 2\n^[\\t -~]*$'
+  _globals['_BROWSERSPEC'].fields_by_name['permissions']._loaded_options = None
+  _globals['_BROWSERSPEC'].fields_by_name['permissions']._serialized_options = b'\342A\001\001\272H\032\222\001\027\020 \030\001\"\021r\017\030@2\013^[A-Za-z]+$'
+  _globals['_BROWSERSPEC'].fields_by_name['proxy_location']._loaded_options = None
+  _globals['_BROWSERSPEC'].fields_by_name['proxy_location']._serialized_options = b'\342A\001\001\272H\026r\024\030@2\020^[A-Za-z0-9_-]*$'
+  _globals['_BROWSERSPEC'].fields_by_name['proxy']._loaded_options = None
+  _globals['_BROWSERSPEC'].fields_by_name['proxy']._serialized_options = b'\342A\001\001'
+  _globals['_BROWSERSPEC'].fields_by_name['extensions']._loaded_options = None
+  _globals['_BROWSERSPEC'].fields_by_name['extensions']._serialized_options = b'\342A\001\001\272H0\222\001-\020\020\030\001\"\'r%\030@2!^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$'
+  _globals['_RECEIPT'].fields_by_name['option']._loaded_options = None
+  _globals['_RECEIPT'].fields_by_name['option']._serialized_options = b'\342A\001\003'
+  _globals['_RECEIPT'].fields_by_name['requested']._loaded_options = None
+  _globals['_RECEIPT'].fields_by_name['requested']._serialized_options = b'\342A\001\003'
+  _globals['_RECEIPT'].fields_by_name['reported']._loaded_options = None
+  _globals['_RECEIPT'].fields_by_name['reported']._serialized_options = b'\342A\001\003'
+  _globals['_RECEIPT'].fields_by_name['state']._loaded_options = None
+  _globals['_RECEIPT'].fields_by_name['state']._serialized_options = b'\342A\001\003'
+  _globals['_RECEIPT'].fields_by_name['message']._loaded_options = None
+  _globals['_RECEIPT'].fields_by_name['message']._serialized_options = b'\342A\001\003'
   _globals['_BROWSER'].fields_by_name['session_id']._loaded_options = None
   _globals['_BROWSER'].fields_by_name['session_id']._serialized_options = b'\342A\001\003'
   _globals['_BROWSER'].fields_by_name['epoch']._loaded_options = None
@@ -46,12 +99,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BROWSER'].fields_by_name['start_mode']._serialized_options = b'\342A\001\003'
   _globals['_BROWSER'].fields_by_name['sandboxed']._loaded_options = None
   _globals['_BROWSER'].fields_by_name['sandboxed']._serialized_options = b'\342A\001\003'
-  _globals['_BROWSERTYPE']._serialized_start=375
-  _globals['_BROWSERTYPE']._serialized_end=468
-  _globals['_STARTMODE']._serialized_start=470
-  _globals['_STARTMODE']._serialized_end=551
-  _globals['_BROWSERSPEC']._serialized_start=99
-  _globals['_BROWSERSPEC']._serialized_end=178
-  _globals['_BROWSER']._serialized_start=181
-  _globals['_BROWSER']._serialized_end=373
+  _globals['_BROWSER'].fields_by_name['start_mode_message']._loaded_options = None
+  _globals['_BROWSER'].fields_by_name['start_mode_message']._serialized_options = b'\342A\001\003'
+  _globals['_BROWSER'].fields_by_name['receipts']._loaded_options = None
+  _globals['_BROWSER'].fields_by_name['receipts']._serialized_options = b'\342A\001\003'
+  _globals['_BROWSERTYPE']._serialized_start=2004
+  _globals['_BROWSERTYPE']._serialized_end=2097
+  _globals['_STARTMODE']._serialized_start=2099
+  _globals['_STARTMODE']._serialized_end=2180
+  _globals['_BROWSERTIER']._serialized_start=2182
+  _globals['_BROWSERTIER']._serialized_end=2271
+  _globals['_VIEWPORT']._serialized_start=128
+  _globals['_VIEWPORT']._serialized_end=201
+  _globals['_GEOLOCATION']._serialized_start=204
+  _globals['_GEOLOCATION']._serialized_end=366
+  _globals['_CUSTOMPROXY']._serialized_start=369
+  _globals['_CUSTOMPROXY']._serialized_end=555
+  _globals['_BROWSERSPEC']._serialized_start=558
+  _globals['_BROWSERSPEC']._serialized_end=1454
+  _globals['_BROWSERSPEC_HEADERSENTRY']._serialized_start=1408
+  _globals['_BROWSERSPEC_HEADERSENTRY']._serialized_end=1454
+  _globals['_RECEIPT']._serialized_start=1457
+  _globals['_RECEIPT']._serialized_end=1715
+  _globals['_RECEIPT_STATE']._serialized_start=1623
+  _globals['_RECEIPT_STATE']._serialized_end=1715
+  _globals['_BROWSER']._serialized_start=1718
+  _globals['_BROWSER']._serialized_end=2002
 # @@protoc_insertion_point(module_scope)

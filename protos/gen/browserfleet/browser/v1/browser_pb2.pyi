@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
+from google.protobuf.internal import containers as containers
 from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 import builtins as builtins
 import sys
@@ -63,23 +65,289 @@ START_MODE_COLD: StartMode.ValueType  # 1
 START_MODE_WARM: StartMode.ValueType  # 2
 """The browser stood ready in the node's warm pool."""
 
+class _BrowserTier:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BrowserTierEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_BrowserTier.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    BROWSER_TIER_UNSPECIFIED: _BrowserTier.ValueType  # 0
+    """No tier was given: the full browser."""
+    BROWSER_TIER_FULL: _BrowserTier.ValueType  # 1
+    """The whole browser."""
+    BROWSER_TIER_LEAN: _BrowserTier.ValueType  # 2
+    """A browser without anything that only people need (headless shell): starts
+    faster and needs about half the memory, but takes no extensions. Chrome only.
+    """
+
+class BrowserTier(_BrowserTier, metaclass=_BrowserTierEnumTypeWrapper):
+    """BrowserTier is how much of a browser a session gets."""
+
+BROWSER_TIER_UNSPECIFIED: BrowserTier.ValueType  # 0
+"""No tier was given: the full browser."""
+BROWSER_TIER_FULL: BrowserTier.ValueType  # 1
+"""The whole browser."""
+BROWSER_TIER_LEAN: BrowserTier.ValueType  # 2
+"""A browser without anything that only people need (headless shell): starts
+faster and needs about half the memory, but takes no extensions. Chrome only.
+"""
+
 @typing.final
-class BrowserSpec(message.Message):
-    """BrowserSpec is what a session asks of its browser."""
+class Viewport(message.Message):
+    """Viewport is the size of a page."""
 
     DESCRIPTOR: descriptor.Descriptor
 
+    WIDTH_FIELD_NUMBER: builtins.int
+    HEIGHT_FIELD_NUMBER: builtins.int
+    width: builtins.int
+    """Width in CSS pixels."""
+    height: builtins.int
+    """Height in CSS pixels."""
+    def __init__(
+        self,
+        *,
+        width: builtins.int = ...,
+        height: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["height", b"height", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Geolocation(message.Message):
+    """Geolocation is where pages are told that the browser is. Pages learn of it
+    only with the permission `geolocation`.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    LATITUDE_FIELD_NUMBER: builtins.int
+    LONGITUDE_FIELD_NUMBER: builtins.int
+    ACCURACY_METERS_FIELD_NUMBER: builtins.int
+    latitude: builtins.float
+    """Degrees north."""
+    longitude: builtins.float
+    """Degrees east."""
+    accuracy_meters: builtins.float
+    """Radius in metres within which that is true. 0 means 50."""
+    def __init__(
+        self,
+        *,
+        latitude: builtins.float = ...,
+        longitude: builtins.float = ...,
+        accuracy_meters: builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["accuracy_meters", b"accuracy_meters", "latitude", b"latitude", "longitude", b"longitude"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CustomProxy(message.Message):
+    """CustomProxy is a proxy of the caller's own."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    URL_FIELD_NUMBER: builtins.int
+    USERNAME_FIELD_NUMBER: builtins.int
+    PASSWORD_FIELD_NUMBER: builtins.int
+    url: builtins.str
+    """`http://host:port`, `https://host:port` or `socks5://host:port`, without
+    credentials.
+    """
+    username: builtins.str
+    """User name at the proxy."""
+    password: builtins.str
+    """Password at the proxy. Never returned."""
+    def __init__(
+        self,
+        *,
+        url: builtins.str = ...,
+        username: builtins.str = ...,
+        password: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["password", b"password", "url", b"url", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class BrowserSpec(message.Message):
+    """BrowserSpec is what a session asks of its browser. What became of each wish
+    is said by the receipts of the Browser.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class HeadersEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     BROWSER_TYPE_FIELD_NUMBER: builtins.int
+    TIER_FIELD_NUMBER: builtins.int
+    VIEWPORT_FIELD_NUMBER: builtins.int
+    USER_AGENT_FIELD_NUMBER: builtins.int
+    LOCALE_FIELD_NUMBER: builtins.int
+    TIMEZONE_FIELD_NUMBER: builtins.int
+    GEOLOCATION_FIELD_NUMBER: builtins.int
+    START_URL_FIELD_NUMBER: builtins.int
+    HEADERS_FIELD_NUMBER: builtins.int
+    PERMISSIONS_FIELD_NUMBER: builtins.int
+    PROXY_LOCATION_FIELD_NUMBER: builtins.int
+    PROXY_FIELD_NUMBER: builtins.int
+    EXTENSIONS_FIELD_NUMBER: builtins.int
     browser_type: BrowserType.ValueType
     """Kind of browser. Unspecified means Chrome."""
+    tier: BrowserTier.ValueType
+    """How much of it. Unspecified means the full browser."""
+    user_agent: builtins.str
+    """User agent to send. Empty: the browser's own."""
+    locale: builtins.str
+    """Language as a BCP 47 tag, for example `de-DE`. Empty: the browser's own."""
+    timezone: builtins.str
+    """Time zone by its IANA name, for example `Europe/Berlin`. Empty: the node's."""
+    start_url: builtins.str
+    """Page that is opened first: `http:`, `https:` or `about:blank`. Empty: a
+    blank page.
+    """
+    proxy_location: builtins.str
+    """Proxy location, as the operator configured it, for example `US`. Empty: the
+    operator's default, or a direct connection where there is none.
+    """
+    @builtins.property
+    def viewport(self) -> Viewport:
+        """Size of pages. Unset means 1280 by 720."""
+
+    @builtins.property
+    def geolocation(self) -> Geolocation:
+        """Where pages are told that the browser is."""
+
+    @builtins.property
+    def headers(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Headers added to every request of the browser's pages. Values are never
+        returned.
+        """
+
+    @builtins.property
+    def permissions(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Permissions granted to every page, by the names of the DevTools protocol
+        (`Browser.PermissionType`), for example `geolocation`.
+        """
+
+    @builtins.property
+    def proxy(self) -> CustomProxy:
+        """Proxy of the caller's own, in place of a location."""
+
+    @builtins.property
+    def extensions(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Extensions by name: `ad-blocker`, `captcha-solver`, or one of the
+        operator's. Full tier only.
+        """
+
     def __init__(
         self,
         *,
         browser_type: BrowserType.ValueType = ...,
+        tier: BrowserTier.ValueType = ...,
+        viewport: Viewport | None = ...,
+        user_agent: builtins.str = ...,
+        locale: builtins.str = ...,
+        timezone: builtins.str = ...,
+        geolocation: Geolocation | None = ...,
+        start_url: builtins.str = ...,
+        headers: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        permissions: abc.Iterable[builtins.str] | None = ...,
+        proxy_location: builtins.str = ...,
+        proxy: CustomProxy | None = ...,
+        extensions: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["geolocation", b"geolocation", "proxy", b"proxy", "viewport", b"viewport"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["browser_type", b"browser_type", "extensions", b"extensions", "geolocation", b"geolocation", "headers", b"headers", "locale", b"locale", "permissions", b"permissions", "proxy", b"proxy", "proxy_location", b"proxy_location", "start_url", b"start_url", "tier", b"tier", "timezone", b"timezone", "user_agent", b"user_agent", "viewport", b"viewport"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Receipt(message.Message):
+    """Receipt says what became of one option of a session."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    class _State:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[Receipt._State.ValueType], builtins.type):
+        DESCRIPTOR: descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Receipt._State.ValueType  # 0
+        """Not known."""
+        STATE_APPLIED: Receipt._State.ValueType  # 1
+        """The browser itself reports what was asked."""
+        STATE_DIFFERENT: Receipt._State.ValueType  # 2
+        """The browser reports something else; `message` says why."""
+        STATE_UNVERIFIED: Receipt._State.ValueType  # 3
+        """Applied, but the browser has no way to report it."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Outcome of an option."""
+
+    STATE_UNSPECIFIED: Receipt.State.ValueType  # 0
+    """Not known."""
+    STATE_APPLIED: Receipt.State.ValueType  # 1
+    """The browser itself reports what was asked."""
+    STATE_DIFFERENT: Receipt.State.ValueType  # 2
+    """The browser reports something else; `message` says why."""
+    STATE_UNVERIFIED: Receipt.State.ValueType  # 3
+    """Applied, but the browser has no way to report it."""
+
+    OPTION_FIELD_NUMBER: builtins.int
+    REQUESTED_FIELD_NUMBER: builtins.int
+    REPORTED_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    option: builtins.str
+    """Name of the field of BrowserSpec."""
+    requested: builtins.str
+    """What was asked, without secrets. Empty: nothing, the default was taken."""
+    reported: builtins.str
+    """What the browser or the node itself reported."""
+    state: Receipt.State.ValueType
+    """How the two compare."""
+    message: builtins.str
+    """One sentence for people."""
+    def __init__(
+        self,
+        *,
+        option: builtins.str = ...,
+        requested: builtins.str = ...,
+        reported: builtins.str = ...,
+        state: Receipt.State.ValueType = ...,
+        message: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["browser_type", b"browser_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["message", b"message", "option", b"option", "reported", b"reported", "requested", b"requested", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -95,6 +363,8 @@ class Browser(message.Message):
     USER_AGENT_FIELD_NUMBER: builtins.int
     START_MODE_FIELD_NUMBER: builtins.int
     SANDBOXED_FIELD_NUMBER: builtins.int
+    START_MODE_MESSAGE_FIELD_NUMBER: builtins.int
+    RECEIPTS_FIELD_NUMBER: builtins.int
     session_id: builtins.str
     """Session that the browser belongs to (`pbs_…`)."""
     epoch: builtins.int
@@ -111,6 +381,14 @@ class Browser(message.Message):
     """Whether the browser runs inside its own sandbox. False only where the
     operator allowed a node without one.
     """
+    start_mode_message: builtins.str
+    """Why the browser was started for the session, or that it stood ready: one
+    sentence for people.
+    """
+    @builtins.property
+    def receipts(self) -> containers.RepeatedCompositeFieldContainer[Receipt]:
+        """What became of each option, in the order of BrowserSpec's fields."""
+
     def __init__(
         self,
         *,
@@ -120,9 +398,11 @@ class Browser(message.Message):
         user_agent: builtins.str = ...,
         start_mode: StartMode.ValueType = ...,
         sandboxed: builtins.bool = ...,
+        start_mode_message: builtins.str = ...,
+        receipts: abc.Iterable[Receipt] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["epoch", b"epoch", "product", b"product", "sandboxed", b"sandboxed", "session_id", b"session_id", "start_mode", b"start_mode", "user_agent", b"user_agent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["epoch", b"epoch", "product", b"product", "receipts", b"receipts", "sandboxed", b"sandboxed", "session_id", b"session_id", "start_mode", b"start_mode", "start_mode_message", b"start_mode_message", "user_agent", b"user_agent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -124,6 +124,14 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """FAILED_PRECONDITION: the API key was revoked."""
     ERROR_REASON_NODE_NAME_TAKEN: _ErrorReason.ValueType  # 44
     """PERMISSION_DENIED: the node name is that of another organization's node."""
+    ERROR_REASON_OPTION_UNAVAILABLE: _ErrorReason.ValueType  # 45
+    """An option of the session is one that no node, or not this one, can serve.
+    Metadata: option, value.
+    """
+    ERROR_REASON_PROXY_UNREACHABLE: _ErrorReason.ValueType  # 46
+    """The proxy that the session asked for does not answer as it should. Metadata:
+    none; the message says how far it came.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists every `reason` that a `google.rpc.ErrorInfo` of this suite
@@ -232,3 +240,11 @@ ERROR_REASON_API_KEY_REVOKED: ErrorReason.ValueType  # 43
 """FAILED_PRECONDITION: the API key was revoked."""
 ERROR_REASON_NODE_NAME_TAKEN: ErrorReason.ValueType  # 44
 """PERMISSION_DENIED: the node name is that of another organization's node."""
+ERROR_REASON_OPTION_UNAVAILABLE: ErrorReason.ValueType  # 45
+"""An option of the session is one that no node, or not this one, can serve.
+Metadata: option, value.
+"""
+ERROR_REASON_PROXY_UNREACHABLE: ErrorReason.ValueType  # 46
+"""The proxy that the session asked for does not answer as it should. Metadata:
+none; the message says how far it came.
+"""

@@ -30,7 +30,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*browserfleet/node/v1/browser_service.proto\x12\x14\x62rowserfleet.node.v1\x1a%browserfleet/browser/v1/browser.proto\x1a%browserfleet/session/v1/session.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\"\xab\x02\n\x13StartBrowserRequest\x12\x31\n\nsession_id\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xbaH\x16r\x14\x32\x12^pbs_[0-9a-z]{26}$\x12\x1a\n\x05\x65poch\x18\x02 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12$\n\x0forganization_id\x18\x03 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01\x12\x38\n\x04spec\x18\x04 \x01(\x0b\x32$.browserfleet.browser.v1.BrowserSpecB\x04\xe2\x41\x01\x01\x12=\n\tremaining\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xe2\x41\x01\x02\xbaH\x08\xaa\x01\x02*\x00\xc8\x01\x01\x12&\n\x0e\x61rtifact_token\x18\x06 \x01(\tB\x0e\x80\x01\x01\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01\"\xa5\x01\n\x12StopBrowserRequest\x12\x31\n\nsession_id\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xbaH\x16r\x14\x32\x12^pbs_[0-9a-z]{26}$\x12\x1a\n\x05\x65poch\x18\x02 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12@\n\x0c\x63lose_reason\x18\x03 \x01(\x0e\x32$.browserfleet.session.v1.CloseReasonB\x04\xe2\x41\x01\x01\"\xa2\x01\n\x12SetDeadlineRequest\x12\x31\n\nsession_id\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xbaH\x16r\x14\x32\x12^pbs_[0-9a-z]{26}$\x12\x1a\n\x05\x65poch\x18\x02 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12=\n\tremaining\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xe2\x41\x01\x02\xbaH\x08\xaa\x01\x02*\x00\xc8\x01\x01\x32\x8f\x02\n\x0e\x42rowserService\x12[\n\x0cStartBrowser\x12).browserfleet.node.v1.StartBrowserRequest\x1a .browserfleet.browser.v1.Browser\x12O\n\x0bStopBrowser\x12(.browserfleet.node.v1.StopBrowserRequest\x1a\x16.google.protobuf.Empty\x12O\n\x0bSetDeadline\x12(.browserfleet.node.v1.SetDeadlineRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*browserfleet/node/v1/browser_service.proto\x12\x14\x62rowserfleet.node.v1\x1a%browserfleet/browser/v1/browser.proto\x1a%browserfleet/session/v1/session.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\"\xab\x02\n\x13StartBrowserRequest\x12\x31\n\nsession_id\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xbaH\x16r\x14\x32\x12^pbs_[0-9a-z]{26}$\x12\x1a\n\x05\x65poch\x18\x02 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12$\n\x0forganization_id\x18\x03 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01\x12\x38\n\x04spec\x18\x04 \x01(\x0b\x32$.browserfleet.browser.v1.BrowserSpecB\x04\xe2\x41\x01\x01\x12=\n\tremaining\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xe2\x41\x01\x02\xbaH\x08\xaa\x01\x02*\x00\xc8\x01\x01\x12&\n\x0e\x61rtifact_token\x18\x06 \x01(\tB\x0e\x80\x01\x01\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01\"\xa5\x01\n\x12StopBrowserRequest\x12\x31\n\nsession_id\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xbaH\x16r\x14\x32\x12^pbs_[0-9a-z]{26}$\x12\x1a\n\x05\x65poch\x18\x02 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12@\n\x0c\x63lose_reason\x18\x03 \x01(\x0e\x32$.browserfleet.session.v1.CloseReasonB\x04\xe2\x41\x01\x01\"\xa2\x01\n\x12SetDeadlineRequest\x12\x31\n\nsession_id\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xbaH\x16r\x14\x32\x12^pbs_[0-9a-z]{26}$\x12\x1a\n\x05\x65poch\x18\x02 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12=\n\tremaining\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xe2\x41\x01\x02\xbaH\x08\xaa\x01\x02*\x00\xc8\x01\x01\"\x97\x01\n\x11SetControlRequest\x12\x31\n\nsession_id\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xbaH\x16r\x14\x32\x12^pbs_[0-9a-z]{26}$\x12\x1a\n\x05\x65poch\x18\x02 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12\x1f\n\ngeneration\x18\x03 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02(\x00\x12\x12\n\x04held\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\x32\xe3\x02\n\x0e\x42rowserService\x12[\n\x0cStartBrowser\x12).browserfleet.node.v1.StartBrowserRequest\x1a .browserfleet.browser.v1.Browser\x12O\n\x0bStopBrowser\x12(.browserfleet.node.v1.StopBrowserRequest\x1a\x16.google.protobuf.Empty\x12O\n\x0bSetDeadline\x12(.browserfleet.node.v1.SetDeadlineRequest\x1a\x16.google.protobuf.Empty\x12R\n\nSetControl\x12\'.browserfleet.node.v1.SetControlRequest\x1a\x16.google.protobuf.Empty\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -61,12 +61,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETDEADLINEREQUEST'].fields_by_name['epoch']._serialized_options = b'\342A\001\002\272H\004\"\002 \000'
   _globals['_SETDEADLINEREQUEST'].fields_by_name['remaining']._loaded_options = None
   _globals['_SETDEADLINEREQUEST'].fields_by_name['remaining']._serialized_options = b'\342A\001\002\272H\010\252\001\002*\000\310\001\001'
+  _globals['_SETCONTROLREQUEST'].fields_by_name['session_id']._loaded_options = None
+  _globals['_SETCONTROLREQUEST'].fields_by_name['session_id']._serialized_options = b'\342A\001\002\272H\026r\0242\022^pbs_[0-9a-z]{26}$'
+  _globals['_SETCONTROLREQUEST'].fields_by_name['epoch']._loaded_options = None
+  _globals['_SETCONTROLREQUEST'].fields_by_name['epoch']._serialized_options = b'\342A\001\002\272H\004\"\002 \000'
+  _globals['_SETCONTROLREQUEST'].fields_by_name['generation']._loaded_options = None
+  _globals['_SETCONTROLREQUEST'].fields_by_name['generation']._serialized_options = b'\342A\001\002\272H\004\"\002(\000'
+  _globals['_SETCONTROLREQUEST'].fields_by_name['held']._loaded_options = None
+  _globals['_SETCONTROLREQUEST'].fields_by_name['held']._serialized_options = b'\342A\001\001'
+  _globals['_BROWSERSERVICE'].methods_by_name['SetControl']._loaded_options = None
+  _globals['_BROWSERSERVICE'].methods_by_name['SetControl']._serialized_options = b'\220\002\002'
   _globals['_STARTBROWSERREQUEST']._serialized_start=270
   _globals['_STARTBROWSERREQUEST']._serialized_end=569
   _globals['_STOPBROWSERREQUEST']._serialized_start=572
   _globals['_STOPBROWSERREQUEST']._serialized_end=737
   _globals['_SETDEADLINEREQUEST']._serialized_start=740
   _globals['_SETDEADLINEREQUEST']._serialized_end=902
-  _globals['_BROWSERSERVICE']._serialized_start=905
-  _globals['_BROWSERSERVICE']._serialized_end=1176
+  _globals['_SETCONTROLREQUEST']._serialized_start=905
+  _globals['_SETCONTROLREQUEST']._serialized_end=1056
+  _globals['_BROWSERSERVICE']._serialized_start=1059
+  _globals['_BROWSERSERVICE']._serialized_end=1414
 # @@protoc_insertion_point(module_scope)

@@ -124,3 +124,35 @@ class SetDeadlineRequest(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["epoch", b"epoch", "remaining", b"remaining", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SetControlRequest(message.Message):
+    """SetControlRequest says who may type and click."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    EPOCH_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
+    HELD_FIELD_NUMBER: builtins.int
+    session_id: builtins.str
+    """Session whose browser is meant (`pbs_…`)."""
+    epoch: builtins.int
+    """Allocation that is meant."""
+    generation: builtins.int
+    """Generation of the control lease; of two calls the higher one holds."""
+    held: builtins.bool
+    """Whether the lease is held; false: it was handed back or ran out."""
+    def __init__(
+        self,
+        *,
+        session_id: builtins.str = ...,
+        epoch: builtins.int = ...,
+        generation: builtins.int = ...,
+        held: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["epoch", b"epoch", "generation", b"generation", "held", b"held", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -53,6 +53,11 @@ class BrowserServiceStub:
                 request_serializer=browserfleet_dot_node_dot_v1_dot_browser__service__pb2.SetDeadlineRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.SetControl = channel.unary_unary(
+                '/browserfleet.node.v1.BrowserService/SetControl',
+                request_serializer=browserfleet_dot_node_dot_v1_dot_browser__service__pb2.SetControlRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
 
 
 class BrowserServiceServicer:
@@ -87,6 +92,16 @@ class BrowserServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetControl(self, request, context):
+        """SetControl tells a browser at once that a person has taken control, or has
+        handed it back; heartbeats say the same. Input of CDP clients is refused
+        while somebody has control. Errors: NOT_FOUND (BROWSER_NOT_FOUND),
+        FAILED_PRECONDITION (STALE_EPOCH).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BrowserServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -103,6 +118,11 @@ def add_BrowserServiceServicer_to_server(servicer, server):
             'SetDeadline': grpc.unary_unary_rpc_method_handler(
                     servicer.SetDeadline,
                     request_deserializer=browserfleet_dot_node_dot_v1_dot_browser__service__pb2.SetDeadlineRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'SetControl': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetControl,
+                    request_deserializer=browserfleet_dot_node_dot_v1_dot_browser__service__pb2.SetControlRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
     }
@@ -188,6 +208,33 @@ class BrowserService:
             target,
             '/browserfleet.node.v1.BrowserService/SetDeadline',
             browserfleet_dot_node_dot_v1_dot_browser__service__pb2.SetDeadlineRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetControl(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/browserfleet.node.v1.BrowserService/SetControl',
+            browserfleet_dot_node_dot_v1_dot_browser__service__pb2.SetControlRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,

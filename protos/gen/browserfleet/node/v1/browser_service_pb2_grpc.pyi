@@ -52,6 +52,12 @@ class BrowserServiceStub:
     """SetDeadline moves the instant at which the node ends the browser by itself.
     Errors: NOT_FOUND (BROWSER_NOT_FOUND), FAILED_PRECONDITION (STALE_EPOCH).
     """
+    SetControl: _grpc.UnaryUnaryMultiCallable[_browser_service_pb2.SetControlRequest, _empty_pb2.Empty]
+    """SetControl tells a browser at once that a person has taken control, or has
+    handed it back; heartbeats say the same. Input of CDP clients is refused
+    while somebody has control. Errors: NOT_FOUND (BROWSER_NOT_FOUND),
+    FAILED_PRECONDITION (STALE_EPOCH).
+    """
 
 @_typing.type_check_only
 class BrowserServiceAsyncStub(BrowserServiceStub):
@@ -74,6 +80,12 @@ class BrowserServiceAsyncStub(BrowserServiceStub):
     SetDeadline: _aio.UnaryUnaryMultiCallable[_browser_service_pb2.SetDeadlineRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """SetDeadline moves the instant at which the node ends the browser by itself.
     Errors: NOT_FOUND (BROWSER_NOT_FOUND), FAILED_PRECONDITION (STALE_EPOCH).
+    """
+    SetControl: _aio.UnaryUnaryMultiCallable[_browser_service_pb2.SetControlRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """SetControl tells a browser at once that a person has taken control, or has
+    handed it back; heartbeats say the same. Input of CDP clients is refused
+    while somebody has control. Errors: NOT_FOUND (BROWSER_NOT_FOUND),
+    FAILED_PRECONDITION (STALE_EPOCH).
     """
 
 class BrowserServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -112,6 +124,18 @@ class BrowserServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """SetDeadline moves the instant at which the node ends the browser by itself.
         Errors: NOT_FOUND (BROWSER_NOT_FOUND), FAILED_PRECONDITION (STALE_EPOCH).
+        """
+
+    @_abc_1.abstractmethod
+    def SetControl(
+        self,
+        request: _browser_service_pb2.SetControlRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """SetControl tells a browser at once that a person has taken control, or has
+        handed it back; heartbeats say the same. Input of CDP clients is refused
+        while somebody has control. Errors: NOT_FOUND (BROWSER_NOT_FOUND),
+        FAILED_PRECONDITION (STALE_EPOCH).
         """
 
 def add_BrowserServiceServicer_to_server(servicer: BrowserServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,12 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from browserfleet.browser.v1 import browser_pb2 as browserfleet_dot_browser_dot_v1_dot_browser__pb2
 from browserfleet.session.v1 import session_pb2 as browserfleet_dot_session_dot_v1_dot_session__pb2
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x62rowserfleet/node/v1/node.proto\x12\x14\x62rowserfleet.node.v1\x1a%browserfleet/browser/v1/browser.proto\x1a%browserfleet/session/v1/session.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"k\n\x10InstalledBrowser\x12@\n\x0c\x62rowser_type\x18\x01 \x01(\x0e\x32$.browserfleet.browser.v1.BrowserTypeB\x04\xe2\x41\x01\x02\x12\x15\n\x07product\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"o\n\nAssignment\x12\x18\n\nsession_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x32\n\tremaining\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\"\xac\x01\n\x0eRunningBrowser\x12\x18\n\nsession_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x63lient_count\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0cviewer_count\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x33\n\ninput_idle\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\"7\n\x0cNodePressure\x12\x11\n\x03\x63pu\x18\x01 \x01(\x01\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06memory\x18\x02 \x01(\x01\x42\x04\xe2\x41\x01\x01\"\xd6\x01\n\x0bNodeSession\x12\x18\n\nsession_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1d\n\x0forganization_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12;\n\x05state\x18\x03 \x01(\x0e\x32&.browserfleet.session.v1.Session.StateB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x63lient_count\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x03\"\x8e\x05\n\x04Node\x12\x11\n\x02id\x18\x01 \x01(\tB\x05\xe2\x41\x02\x03\x08\x12\x12\n\x04name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x05state\x18\x03 \x01(\x0e\x32 .browserfleet.node.v1.Node.StateB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x61\x64\x64ress\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nattach_url\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05slots\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x18\n\nslots_used\x18\x07 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12>\n\x08\x62rowsers\x18\x08 \x03(\x0b\x32&.browserfleet.node.v1.InstalledBrowserB\x04\xe2\x41\x01\x03\x12\x37\n\rregister_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x38\n\x0eheartbeat_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\ndrain_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12:\n\x08pressure\x18\x0c \x01(\x0b\x32\".browserfleet.node.v1.NodePressureB\x04\xe2\x41\x01\x03\x12\x39\n\x08sessions\x18\r \x03(\x0b\x32!.browserfleet.node.v1.NodeSessionB\x04\xe2\x41\x01\x03\"h\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x12\n\x0eSTATE_CORDONED\x10\x02\x12\x12\n\x0eSTATE_DRAINING\x10\x03\x12\x0e\n\nSTATE_LOST\x10\x04\"\x96\x01\n\x0c\x45ndedBrowser\x12\x18\n\nsession_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12@\n\x0c\x63lose_reason\x18\x03 \x01(\x0e\x32$.browserfleet.session.v1.CloseReasonB\x04\xe2\x41\x01\x02\x12\x15\n\x07message\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x62rowserfleet/node/v1/node.proto\x12\x14\x62rowserfleet.node.v1\x1a%browserfleet/browser/v1/browser.proto\x1a%browserfleet/session/v1/session.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"k\n\x10InstalledBrowser\x12@\n\x0c\x62rowser_type\x18\x01 \x01(\x0e\x32$.browserfleet.browser.v1.BrowserTypeB\x04\xe2\x41\x01\x02\x12\x15\n\x07product\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\x91\x01\n\nAssignment\x12\x18\n\nsession_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x32\n\tremaining\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\x12 \n\x12\x63ontrol_generation\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\"\xa5\x01\n\x10NodeCapabilities\x12\x43\n\x05tiers\x18\x01 \x03(\x0e\x32$.browserfleet.browser.v1.BrowserTierB\x0e\xe2\x41\x01\x01\xbaH\x07\x92\x01\x04\x10\x08\x18\x01\x12(\n\x0fproxy_locations\x18\x02 \x03(\tB\x0f\xe2\x41\x01\x01\xbaH\x08\x92\x01\x05\x10\xe8\x07\x18\x01\x12\"\n\nextensions\x18\x03 \x03(\tB\x0e\xe2\x41\x01\x01\xbaH\x07\x92\x01\x04\x10\x64\x18\x01\"\xac\x01\n\x0eRunningBrowser\x12\x18\n\nsession_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x63lient_count\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0cviewer_count\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x33\n\ninput_idle\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\"7\n\x0cNodePressure\x12\x11\n\x03\x63pu\x18\x01 \x01(\x01\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06memory\x18\x02 \x01(\x01\x42\x04\xe2\x41\x01\x01\"\xd6\x01\n\x0bNodeSession\x12\x18\n\nsession_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1d\n\x0forganization_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12;\n\x05state\x18\x03 \x01(\x0e\x32&.browserfleet.session.v1.Session.StateB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x63lient_count\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x03\"\xef\x05\n\x04Node\x12\x11\n\x02id\x18\x01 \x01(\tB\x05\xe2\x41\x02\x03\x08\x12\x12\n\x04name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x05state\x18\x03 \x01(\x0e\x32 .browserfleet.node.v1.Node.StateB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x61\x64\x64ress\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nattach_url\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05slots\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x18\n\nslots_used\x18\x07 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12>\n\x08\x62rowsers\x18\x08 \x03(\x0b\x32&.browserfleet.node.v1.InstalledBrowserB\x04\xe2\x41\x01\x03\x12\x37\n\rregister_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x38\n\x0eheartbeat_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\ndrain_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12:\n\x08pressure\x18\x0c \x01(\x0b\x32\".browserfleet.node.v1.NodePressureB\x04\xe2\x41\x01\x03\x12\x39\n\x08sessions\x18\r \x03(\x0b\x32!.browserfleet.node.v1.NodeSessionB\x04\xe2\x41\x01\x03\x12\x42\n\x0c\x63\x61pabilities\x18\x0e \x01(\x0b\x32&.browserfleet.node.v1.NodeCapabilitiesB\x04\xe2\x41\x01\x03\x12\x1b\n\rwarm_browsers\x18\x0f \x01(\x05\x42\x04\xe2\x41\x01\x03\"h\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_ACTIVE\x10\x01\x12\x12\n\x0eSTATE_CORDONED\x10\x02\x12\x12\n\x0eSTATE_DRAINING\x10\x03\x12\x0e\n\nSTATE_LOST\x10\x04\"\x96\x01\n\x0c\x45ndedBrowser\x12\x18\n\nsession_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12@\n\x0c\x63lose_reason\x18\x03 \x01(\x0e\x32$.browserfleet.session.v1.CloseReasonB\x04\xe2\x41\x01\x02\x12\x15\n\x07message\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,6 +47,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ASSIGNMENT'].fields_by_name['epoch']._serialized_options = b'\342A\001\003'
   _globals['_ASSIGNMENT'].fields_by_name['remaining']._loaded_options = None
   _globals['_ASSIGNMENT'].fields_by_name['remaining']._serialized_options = b'\342A\001\003'
+  _globals['_ASSIGNMENT'].fields_by_name['control_generation']._loaded_options = None
+  _globals['_ASSIGNMENT'].fields_by_name['control_generation']._serialized_options = b'\342A\001\003'
+  _globals['_NODECAPABILITIES'].fields_by_name['tiers']._loaded_options = None
+  _globals['_NODECAPABILITIES'].fields_by_name['tiers']._serialized_options = b'\342A\001\001\272H\007\222\001\004\020\010\030\001'
+  _globals['_NODECAPABILITIES'].fields_by_name['proxy_locations']._loaded_options = None
+  _globals['_NODECAPABILITIES'].fields_by_name['proxy_locations']._serialized_options = b'\342A\001\001\272H\010\222\001\005\020\350\007\030\001'
+  _globals['_NODECAPABILITIES'].fields_by_name['extensions']._loaded_options = None
+  _globals['_NODECAPABILITIES'].fields_by_name['extensions']._serialized_options = b'\342A\001\001\272H\007\222\001\004\020d\030\001'
   _globals['_RUNNINGBROWSER'].fields_by_name['session_id']._loaded_options = None
   _globals['_RUNNINGBROWSER'].fields_by_name['session_id']._serialized_options = b'\342A\001\002'
   _globals['_RUNNINGBROWSER'].fields_by_name['epoch']._loaded_options = None
@@ -96,6 +105,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODE'].fields_by_name['pressure']._serialized_options = b'\342A\001\003'
   _globals['_NODE'].fields_by_name['sessions']._loaded_options = None
   _globals['_NODE'].fields_by_name['sessions']._serialized_options = b'\342A\001\003'
+  _globals['_NODE'].fields_by_name['capabilities']._loaded_options = None
+  _globals['_NODE'].fields_by_name['capabilities']._serialized_options = b'\342A\001\003'
+  _globals['_NODE'].fields_by_name['warm_browsers']._loaded_options = None
+  _globals['_NODE'].fields_by_name['warm_browsers']._serialized_options = b'\342A\001\003'
   _globals['_ENDEDBROWSER'].fields_by_name['session_id']._loaded_options = None
   _globals['_ENDEDBROWSER'].fields_by_name['session_id']._serialized_options = b'\342A\001\002'
   _globals['_ENDEDBROWSER'].fields_by_name['epoch']._loaded_options = None
@@ -104,20 +117,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENDEDBROWSER'].fields_by_name['close_reason']._serialized_options = b'\342A\001\002'
   _globals['_ENDEDBROWSER'].fields_by_name['message']._loaded_options = None
   _globals['_ENDEDBROWSER'].fields_by_name['message']._serialized_options = b'\342A\001\001'
-  _globals['_INSTALLEDBROWSER']._serialized_start=233
-  _globals['_INSTALLEDBROWSER']._serialized_end=340
-  _globals['_ASSIGNMENT']._serialized_start=342
-  _globals['_ASSIGNMENT']._serialized_end=453
-  _globals['_RUNNINGBROWSER']._serialized_start=456
-  _globals['_RUNNINGBROWSER']._serialized_end=628
-  _globals['_NODEPRESSURE']._serialized_start=630
-  _globals['_NODEPRESSURE']._serialized_end=685
-  _globals['_NODESESSION']._serialized_start=688
-  _globals['_NODESESSION']._serialized_end=902
-  _globals['_NODE']._serialized_start=905
-  _globals['_NODE']._serialized_end=1559
-  _globals['_NODE_STATE']._serialized_start=1455
-  _globals['_NODE_STATE']._serialized_end=1559
-  _globals['_ENDEDBROWSER']._serialized_start=1562
-  _globals['_ENDEDBROWSER']._serialized_end=1712
+  _globals['_INSTALLEDBROWSER']._serialized_start=262
+  _globals['_INSTALLEDBROWSER']._serialized_end=369
+  _globals['_ASSIGNMENT']._serialized_start=372
+  _globals['_ASSIGNMENT']._serialized_end=517
+  _globals['_NODECAPABILITIES']._serialized_start=520
+  _globals['_NODECAPABILITIES']._serialized_end=685
+  _globals['_RUNNINGBROWSER']._serialized_start=688
+  _globals['_RUNNINGBROWSER']._serialized_end=860
+  _globals['_NODEPRESSURE']._serialized_start=862
+  _globals['_NODEPRESSURE']._serialized_end=917
+  _globals['_NODESESSION']._serialized_start=920
+  _globals['_NODESESSION']._serialized_end=1134
+  _globals['_NODE']._serialized_start=1137
+  _globals['_NODE']._serialized_end=1888
+  _globals['_NODE_STATE']._serialized_start=1784
+  _globals['_NODE_STATE']._serialized_end=1888
+  _globals['_ENDEDBROWSER']._serialized_start=1891
+  _globals['_ENDEDBROWSER']._serialized_end=2041
 # @@protoc_insertion_point(module_scope)

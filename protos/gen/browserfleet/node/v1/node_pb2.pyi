@@ -56,10 +56,15 @@ class Assignment(message.Message):
     SESSION_ID_FIELD_NUMBER: builtins.int
     EPOCH_FIELD_NUMBER: builtins.int
     REMAINING_FIELD_NUMBER: builtins.int
+    CONTROL_GENERATION_FIELD_NUMBER: builtins.int
     session_id: builtins.str
     """Session (`pbs_…`)."""
     epoch: builtins.int
     """Allocation of the session."""
+    control_generation: builtins.int
+    """Generation of the control lease that a person holds: input of CDP clients is
+    refused meanwhile. 0: nobody has control.
+    """
     @builtins.property
     def remaining(self) -> duration_pb2.Duration:
         """Time left until the session's deadline, at the moment of the answer."""
@@ -70,10 +75,45 @@ class Assignment(message.Message):
         session_id: builtins.str = ...,
         epoch: builtins.int = ...,
         remaining: duration_pb2.Duration | None = ...,
+        control_generation: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["remaining", b"remaining"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["epoch", b"epoch", "remaining", b"remaining", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["control_generation", b"control_generation", "epoch", b"epoch", "remaining", b"remaining", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class NodeCapabilities(message.Message):
+    """NodeCapabilities is what a node can do for a session beyond its browsers."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TIERS_FIELD_NUMBER: builtins.int
+    PROXY_LOCATIONS_FIELD_NUMBER: builtins.int
+    EXTENSIONS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def tiers(self) -> containers.RepeatedScalarFieldContainer[browser_pb2.BrowserTier.ValueType]:
+        """Tiers that the node can start; the full one where nothing is said."""
+
+    @builtins.property
+    def proxy_locations(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Proxy locations that the node has an upstream for."""
+
+    @builtins.property
+    def extensions(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Extensions that the node can load, and that are configured."""
+
+    def __init__(
+        self,
+        *,
+        tiers: abc.Iterable[browser_pb2.BrowserTier.ValueType] | None = ...,
+        proxy_locations: abc.Iterable[builtins.str] | None = ...,
+        extensions: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["extensions", b"extensions", "proxy_locations", b"proxy_locations", "tiers", b"tiers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -231,6 +271,8 @@ class Node(message.Message):
     DRAIN_TIME_FIELD_NUMBER: builtins.int
     PRESSURE_FIELD_NUMBER: builtins.int
     SESSIONS_FIELD_NUMBER: builtins.int
+    CAPABILITIES_FIELD_NUMBER: builtins.int
+    WARM_BROWSERS_FIELD_NUMBER: builtins.int
     id: builtins.str
     """ID of the node (`nod_…`), made by the fleet, the same for the same name."""
     name: builtins.str
@@ -245,6 +287,8 @@ class Node(message.Message):
     """Sessions that the node can hold at the same time."""
     slots_used: builtins.int
     """Slots that are taken."""
+    warm_browsers: builtins.int
+    """Browsers of the full tier that stand ready, at the last heartbeat."""
     @builtins.property
     def browsers(self) -> containers.RepeatedCompositeFieldContainer[InstalledBrowser]:
         """Browsers that the node found and started once."""
@@ -269,6 +313,10 @@ class Node(message.Message):
     def sessions(self) -> containers.RepeatedCompositeFieldContainer[NodeSession]:
         """What the node holds; set by Get, never in lists."""
 
+    @builtins.property
+    def capabilities(self) -> NodeCapabilities:
+        """What the node can do for a session beyond its browsers."""
+
     def __init__(
         self,
         *,
@@ -285,10 +333,12 @@ class Node(message.Message):
         drain_time: timestamp_pb2.Timestamp | None = ...,
         pressure: NodePressure | None = ...,
         sessions: abc.Iterable[NodeSession] | None = ...,
+        capabilities: NodeCapabilities | None = ...,
+        warm_browsers: builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["drain_time", b"drain_time", "heartbeat_time", b"heartbeat_time", "pressure", b"pressure", "register_time", b"register_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["capabilities", b"capabilities", "drain_time", b"drain_time", "heartbeat_time", b"heartbeat_time", "pressure", b"pressure", "register_time", b"register_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "attach_url", b"attach_url", "browsers", b"browsers", "drain_time", b"drain_time", "heartbeat_time", b"heartbeat_time", "id", b"id", "name", b"name", "pressure", b"pressure", "register_time", b"register_time", "sessions", b"sessions", "slots", b"slots", "slots_used", b"slots_used", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "attach_url", b"attach_url", "browsers", b"browsers", "capabilities", b"capabilities", "drain_time", b"drain_time", "heartbeat_time", b"heartbeat_time", "id", b"id", "name", b"name", "pressure", b"pressure", "register_time", b"register_time", "sessions", b"sessions", "slots", b"slots", "slots_used", b"slots_used", "state", b"state", "warm_browsers", b"warm_browsers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

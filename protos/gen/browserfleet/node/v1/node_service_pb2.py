@@ -28,7 +28,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'browserfleet/node/v1/node_service.proto\x12\x14\x62rowserfleet.node.v1\x1a\x1f\x62rowserfleet/node/v1/node.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\"\x92\x02\n\x13RegisterNodeRequest\x12=\n\x04name\x18\x01 \x01(\tB/\xe2\x41\x01\x02\xbaH(r&\x10\x01\x18?2 ^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$\x12\x1f\n\x07\x61\x64\x64ress\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x03\x18\xff\x01\x12\x32\n\nattach_url\x18\x03 \x01(\tB\x1e\xe2\x41\x01\x02\xbaH\x17r\x15\x18\xff\x01\x32\x10^wss?://[^/?#]+$\x12\x1d\n\x05slots\x18\x04 \x01(\x05\x42\x0e\xe2\x41\x01\x02\xbaH\x07\x1a\x05\x18\x90N(\x01\x12H\n\x08\x62rowsers\x18\x05 \x03(\x0b\x32&.browserfleet.node.v1.InstalledBrowserB\x0e\xe2\x41\x01\x02\xbaH\x07\x92\x01\x04\x08\x01\x10\x10\"\xe4\x01\n\x14RegisterNodeResponse\x12\x15\n\x07node_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fregistration_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12;\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\x12\x1e\n\x10token_public_key\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x39\n\x10isolation_budget\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\"\xb2\x02\n\x10HeartbeatRequest\x12\x1c\n\x07node_id\x18\x01 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01\x12$\n\x0fregistration_id\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01\x12\x44\n\x07running\x18\x03 \x03(\x0b\x32$.browserfleet.node.v1.RunningBrowserB\r\xe2\x41\x01\x01\xbaH\x06\x92\x01\x03\x10\x90N\x12@\n\x05\x65nded\x18\x04 \x03(\x0b\x32\".browserfleet.node.v1.EndedBrowserB\r\xe2\x41\x01\x01\xbaH\x06\x92\x01\x03\x10\x90N\x12\x16\n\x08\x64raining\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12:\n\x08pressure\x18\x06 \x01(\x0b\x32\".browserfleet.node.v1.NodePressureB\x04\xe2\x41\x01\x01\"\x8d\x01\n\x11HeartbeatResponse\x12;\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32 .browserfleet.node.v1.AssignmentB\x04\xe2\x41\x01\x03\x12;\n\x12heartbeat_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\"@\n\x0eGetNodeRequest\x12.\n\x07node_id\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xbaH\x16r\x14\x32\x12^nod_[0-9a-z]{26}$\"\x9b\x01\n\x10ListNodesRequest\x12\x1e\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12 \n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x08\x12\x45\n\x06states\x18\x03 \x03(\x0e\x32 .browserfleet.node.v1.Node.StateB\x13\xe2\x41\x01\x01\xbaH\x0c\x92\x01\t\x10\x08\"\x05\x82\x01\x02\x10\x01\"c\n\x11ListNodesResponse\x12/\n\x05nodes\x18\x01 \x03(\x0b\x32\x1a.browserfleet.node.v1.NodeB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\"C\n\x11\x43ordonNodeRequest\x12.\n\x07node_id\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xbaH\x16r\x14\x32\x12^nod_[0-9a-z]{26}$\"E\n\x13UncordonNodeRequest\x12.\n\x07node_id\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xbaH\x16r\x14\x32\x12^nod_[0-9a-z]{26}$\"\x88\x02\n\x10\x44rainNodeRequest\x12.\n\x07node_id\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xbaH\x16r\x14\x32\x12^nod_[0-9a-z]{26}$\x12G\n\x04mode\x18\x02 \x01(\x0e\x32+.browserfleet.node.v1.DrainNodeRequest.ModeB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01\x12>\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xe2\x41\x01\x01\xbaH\x0b\xaa\x01\x08\"\x04\x08\x90\xbf\x05*\x00\";\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\r\n\tMODE_WAIT\x10\x01\x12\x0e\n\nMODE_CLOSE\x10\x02\"\x12\n\x10ReapNodesRequest\"v\n\x11ReapNodesResponse\x12\x18\n\nlost_count\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\"\n\x14\x66\x61iled_session_count\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12#\n\x15\x64rained_session_count\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x03\x32\xf4\x05\n\x0bNodeService\x12\x65\n\x0cRegisterNode\x12).browserfleet.node.v1.RegisterNodeRequest\x1a*.browserfleet.node.v1.RegisterNodeResponse\x12\\\n\tHeartbeat\x12&.browserfleet.node.v1.HeartbeatRequest\x1a\'.browserfleet.node.v1.HeartbeatResponse\x12P\n\x07GetNode\x12$.browserfleet.node.v1.GetNodeRequest\x1a\x1a.browserfleet.node.v1.Node\"\x03\x90\x02\x01\x12\x61\n\tListNodes\x12&.browserfleet.node.v1.ListNodesRequest\x1a\'.browserfleet.node.v1.ListNodesResponse\"\x03\x90\x02\x01\x12V\n\nCordonNode\x12\'.browserfleet.node.v1.CordonNodeRequest\x1a\x1a.browserfleet.node.v1.Node\"\x03\x90\x02\x02\x12Z\n\x0cUncordonNode\x12).browserfleet.node.v1.UncordonNodeRequest\x1a\x1a.browserfleet.node.v1.Node\"\x03\x90\x02\x02\x12T\n\tDrainNode\x12&.browserfleet.node.v1.DrainNodeRequest\x1a\x1a.browserfleet.node.v1.Node\"\x03\x90\x02\x02\x12\x61\n\tReapNodes\x12&.browserfleet.node.v1.ReapNodesRequest\x1a\'.browserfleet.node.v1.ReapNodesResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'browserfleet/node/v1/node_service.proto\x12\x14\x62rowserfleet.node.v1\x1a\x1f\x62rowserfleet/node/v1/node.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\"\xd6\x02\n\x13RegisterNodeRequest\x12=\n\x04name\x18\x01 \x01(\tB/\xe2\x41\x01\x02\xbaH(r&\x10\x01\x18?2 ^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$\x12\x1f\n\x07\x61\x64\x64ress\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x03\x18\xff\x01\x12\x32\n\nattach_url\x18\x03 \x01(\tB\x1e\xe2\x41\x01\x02\xbaH\x17r\x15\x18\xff\x01\x32\x10^wss?://[^/?#]+$\x12\x1d\n\x05slots\x18\x04 \x01(\x05\x42\x0e\xe2\x41\x01\x02\xbaH\x07\x1a\x05\x18\x90N(\x01\x12H\n\x08\x62rowsers\x18\x05 \x03(\x0b\x32&.browserfleet.node.v1.InstalledBrowserB\x0e\xe2\x41\x01\x02\xbaH\x07\x92\x01\x04\x08\x01\x10\x10\x12\x42\n\x0c\x63\x61pabilities\x18\x06 \x01(\x0b\x32&.browserfleet.node.v1.NodeCapabilitiesB\x04\xe2\x41\x01\x01\"\xe4\x01\n\x14RegisterNodeResponse\x12\x15\n\x07node_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fregistration_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12;\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\x12\x1e\n\x10token_public_key\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x39\n\x10isolation_budget\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\"\xd9\x02\n\x10HeartbeatRequest\x12\x1c\n\x07node_id\x18\x01 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01\x12$\n\x0fregistration_id\x18\x02 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01\x12\x44\n\x07running\x18\x03 \x03(\x0b\x32$.browserfleet.node.v1.RunningBrowserB\r\xe2\x41\x01\x01\xbaH\x06\x92\x01\x03\x10\x90N\x12@\n\x05\x65nded\x18\x04 \x03(\x0b\x32\".browserfleet.node.v1.EndedBrowserB\r\xe2\x41\x01\x01\xbaH\x06\x92\x01\x03\x10\x90N\x12\x16\n\x08\x64raining\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12:\n\x08pressure\x18\x06 \x01(\x0b\x32\".browserfleet.node.v1.NodePressureB\x04\xe2\x41\x01\x01\x12%\n\rwarm_browsers\x18\x07 \x01(\x05\x42\x0e\xe2\x41\x01\x01\xbaH\x07\x1a\x05\x18\x90N(\x00\"\x8d\x01\n\x11HeartbeatResponse\x12;\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32 .browserfleet.node.v1.AssignmentB\x04\xe2\x41\x01\x03\x12;\n\x12heartbeat_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\"@\n\x0eGetNodeRequest\x12.\n\x07node_id\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xbaH\x16r\x14\x32\x12^nod_[0-9a-z]{26}$\"\x9b\x01\n\x10ListNodesRequest\x12\x1e\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12 \n\npage_token\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x08\x12\x45\n\x06states\x18\x03 \x03(\x0e\x32 .browserfleet.node.v1.Node.StateB\x13\xe2\x41\x01\x01\xbaH\x0c\x92\x01\t\x10\x08\"\x05\x82\x01\x02\x10\x01\"c\n\x11ListNodesResponse\x12/\n\x05nodes\x18\x01 \x03(\x0b\x32\x1a.browserfleet.node.v1.NodeB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\"C\n\x11\x43ordonNodeRequest\x12.\n\x07node_id\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xbaH\x16r\x14\x32\x12^nod_[0-9a-z]{26}$\"E\n\x13UncordonNodeRequest\x12.\n\x07node_id\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xbaH\x16r\x14\x32\x12^nod_[0-9a-z]{26}$\"\x88\x02\n\x10\x44rainNodeRequest\x12.\n\x07node_id\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x02\xbaH\x16r\x14\x32\x12^nod_[0-9a-z]{26}$\x12G\n\x04mode\x18\x02 \x01(\x0e\x32+.browserfleet.node.v1.DrainNodeRequest.ModeB\x0c\xe2\x41\x01\x01\xbaH\x05\x82\x01\x02\x10\x01\x12>\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xe2\x41\x01\x01\xbaH\x0b\xaa\x01\x08\"\x04\x08\x90\xbf\x05*\x00\";\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\r\n\tMODE_WAIT\x10\x01\x12\x0e\n\nMODE_CLOSE\x10\x02\"\x12\n\x10ReapNodesRequest\"v\n\x11ReapNodesResponse\x12\x18\n\nlost_count\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\"\n\x14\x66\x61iled_session_count\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12#\n\x15\x64rained_session_count\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x03\x32\xf4\x05\n\x0bNodeService\x12\x65\n\x0cRegisterNode\x12).browserfleet.node.v1.RegisterNodeRequest\x1a*.browserfleet.node.v1.RegisterNodeResponse\x12\\\n\tHeartbeat\x12&.browserfleet.node.v1.HeartbeatRequest\x1a\'.browserfleet.node.v1.HeartbeatResponse\x12P\n\x07GetNode\x12$.browserfleet.node.v1.GetNodeRequest\x1a\x1a.browserfleet.node.v1.Node\"\x03\x90\x02\x01\x12\x61\n\tListNodes\x12&.browserfleet.node.v1.ListNodesRequest\x1a\'.browserfleet.node.v1.ListNodesResponse\"\x03\x90\x02\x01\x12V\n\nCordonNode\x12\'.browserfleet.node.v1.CordonNodeRequest\x1a\x1a.browserfleet.node.v1.Node\"\x03\x90\x02\x02\x12Z\n\x0cUncordonNode\x12).browserfleet.node.v1.UncordonNodeRequest\x1a\x1a.browserfleet.node.v1.Node\"\x03\x90\x02\x02\x12T\n\tDrainNode\x12&.browserfleet.node.v1.DrainNodeRequest\x1a\x1a.browserfleet.node.v1.Node\"\x03\x90\x02\x02\x12\x61\n\tReapNodes\x12&.browserfleet.node.v1.ReapNodesRequest\x1a\'.browserfleet.node.v1.ReapNodesResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,6 +45,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTERNODEREQUEST'].fields_by_name['slots']._serialized_options = b'\342A\001\002\272H\007\032\005\030\220N(\001'
   _globals['_REGISTERNODEREQUEST'].fields_by_name['browsers']._loaded_options = None
   _globals['_REGISTERNODEREQUEST'].fields_by_name['browsers']._serialized_options = b'\342A\001\002\272H\007\222\001\004\010\001\020\020'
+  _globals['_REGISTERNODEREQUEST'].fields_by_name['capabilities']._loaded_options = None
+  _globals['_REGISTERNODEREQUEST'].fields_by_name['capabilities']._serialized_options = b'\342A\001\001'
   _globals['_REGISTERNODERESPONSE'].fields_by_name['node_id']._loaded_options = None
   _globals['_REGISTERNODERESPONSE'].fields_by_name['node_id']._serialized_options = b'\342A\001\003'
   _globals['_REGISTERNODERESPONSE'].fields_by_name['registration_id']._loaded_options = None
@@ -67,6 +69,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HEARTBEATREQUEST'].fields_by_name['draining']._serialized_options = b'\342A\001\001'
   _globals['_HEARTBEATREQUEST'].fields_by_name['pressure']._loaded_options = None
   _globals['_HEARTBEATREQUEST'].fields_by_name['pressure']._serialized_options = b'\342A\001\001'
+  _globals['_HEARTBEATREQUEST'].fields_by_name['warm_browsers']._loaded_options = None
+  _globals['_HEARTBEATREQUEST'].fields_by_name['warm_browsers']._serialized_options = b'\342A\001\001\272H\007\032\005\030\220N(\000'
   _globals['_HEARTBEATRESPONSE'].fields_by_name['assignments']._loaded_options = None
   _globals['_HEARTBEATRESPONSE'].fields_by_name['assignments']._serialized_options = b'\342A\001\003'
   _globals['_HEARTBEATRESPONSE'].fields_by_name['heartbeat_interval']._loaded_options = None
@@ -112,31 +116,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODESERVICE'].methods_by_name['ReapNodes']._loaded_options = None
   _globals['_NODESERVICE'].methods_by_name['ReapNodes']._serialized_options = b'\220\002\002'
   _globals['_REGISTERNODEREQUEST']._serialized_start=193
-  _globals['_REGISTERNODEREQUEST']._serialized_end=467
-  _globals['_REGISTERNODERESPONSE']._serialized_start=470
-  _globals['_REGISTERNODERESPONSE']._serialized_end=698
-  _globals['_HEARTBEATREQUEST']._serialized_start=701
-  _globals['_HEARTBEATREQUEST']._serialized_end=1007
-  _globals['_HEARTBEATRESPONSE']._serialized_start=1010
-  _globals['_HEARTBEATRESPONSE']._serialized_end=1151
-  _globals['_GETNODEREQUEST']._serialized_start=1153
-  _globals['_GETNODEREQUEST']._serialized_end=1217
-  _globals['_LISTNODESREQUEST']._serialized_start=1220
-  _globals['_LISTNODESREQUEST']._serialized_end=1375
-  _globals['_LISTNODESRESPONSE']._serialized_start=1377
-  _globals['_LISTNODESRESPONSE']._serialized_end=1476
-  _globals['_CORDONNODEREQUEST']._serialized_start=1478
-  _globals['_CORDONNODEREQUEST']._serialized_end=1545
-  _globals['_UNCORDONNODEREQUEST']._serialized_start=1547
-  _globals['_UNCORDONNODEREQUEST']._serialized_end=1616
-  _globals['_DRAINNODEREQUEST']._serialized_start=1619
-  _globals['_DRAINNODEREQUEST']._serialized_end=1883
-  _globals['_DRAINNODEREQUEST_MODE']._serialized_start=1824
-  _globals['_DRAINNODEREQUEST_MODE']._serialized_end=1883
-  _globals['_REAPNODESREQUEST']._serialized_start=1885
-  _globals['_REAPNODESREQUEST']._serialized_end=1903
-  _globals['_REAPNODESRESPONSE']._serialized_start=1905
-  _globals['_REAPNODESRESPONSE']._serialized_end=2023
-  _globals['_NODESERVICE']._serialized_start=2026
-  _globals['_NODESERVICE']._serialized_end=2782
+  _globals['_REGISTERNODEREQUEST']._serialized_end=535
+  _globals['_REGISTERNODERESPONSE']._serialized_start=538
+  _globals['_REGISTERNODERESPONSE']._serialized_end=766
+  _globals['_HEARTBEATREQUEST']._serialized_start=769
+  _globals['_HEARTBEATREQUEST']._serialized_end=1114
+  _globals['_HEARTBEATRESPONSE']._serialized_start=1117
+  _globals['_HEARTBEATRESPONSE']._serialized_end=1258
+  _globals['_GETNODEREQUEST']._serialized_start=1260
+  _globals['_GETNODEREQUEST']._serialized_end=1324
+  _globals['_LISTNODESREQUEST']._serialized_start=1327
+  _globals['_LISTNODESREQUEST']._serialized_end=1482
+  _globals['_LISTNODESRESPONSE']._serialized_start=1484
+  _globals['_LISTNODESRESPONSE']._serialized_end=1583
+  _globals['_CORDONNODEREQUEST']._serialized_start=1585
+  _globals['_CORDONNODEREQUEST']._serialized_end=1652
+  _globals['_UNCORDONNODEREQUEST']._serialized_start=1654
+  _globals['_UNCORDONNODEREQUEST']._serialized_end=1723
+  _globals['_DRAINNODEREQUEST']._serialized_start=1726
+  _globals['_DRAINNODEREQUEST']._serialized_end=1990
+  _globals['_DRAINNODEREQUEST_MODE']._serialized_start=1931
+  _globals['_DRAINNODEREQUEST_MODE']._serialized_end=1990
+  _globals['_REAPNODESREQUEST']._serialized_start=1992
+  _globals['_REAPNODESREQUEST']._serialized_end=2010
+  _globals['_REAPNODESRESPONSE']._serialized_start=2012
+  _globals['_REAPNODESRESPONSE']._serialized_end=2130
+  _globals['_NODESERVICE']._serialized_start=2133
+  _globals['_NODESERVICE']._serialized_end=2889
 # @@protoc_insertion_point(module_scope)

@@ -32,6 +32,7 @@ class RegisterNodeRequest(message.Message):
     ATTACH_URL_FIELD_NUMBER: builtins.int
     SLOTS_FIELD_NUMBER: builtins.int
     BROWSERS_FIELD_NUMBER: builtins.int
+    CAPABILITIES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name of the node, unique in the fleet and the same after a restart, for
     example its host name.
@@ -46,6 +47,10 @@ class RegisterNodeRequest(message.Message):
     def browsers(self) -> containers.RepeatedCompositeFieldContainer[node_pb2.InstalledBrowser]:
         """Browsers that the node found and started once."""
 
+    @builtins.property
+    def capabilities(self) -> node_pb2.NodeCapabilities:
+        """What the node can do for a session beyond its browsers."""
+
     def __init__(
         self,
         *,
@@ -54,10 +59,11 @@ class RegisterNodeRequest(message.Message):
         attach_url: builtins.str = ...,
         slots: builtins.int = ...,
         browsers: abc.Iterable[node_pb2.InstalledBrowser] | None = ...,
+        capabilities: node_pb2.NodeCapabilities | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["capabilities", b"capabilities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "attach_url", b"attach_url", "browsers", b"browsers", "name", b"name", "slots", b"slots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "attach_url", b"attach_url", "browsers", b"browsers", "capabilities", b"capabilities", "name", b"name", "slots", b"slots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -113,12 +119,15 @@ class HeartbeatRequest(message.Message):
     ENDED_FIELD_NUMBER: builtins.int
     DRAINING_FIELD_NUMBER: builtins.int
     PRESSURE_FIELD_NUMBER: builtins.int
+    WARM_BROWSERS_FIELD_NUMBER: builtins.int
     node_id: builtins.str
     """The node (`nod_…`)."""
     registration_id: builtins.str
     """Registration that the report belongs to."""
     draining: builtins.bool
     """True when the node takes no new sessions because it is stopping."""
+    warm_browsers: builtins.int
+    """Browsers of the full tier that stand ready."""
     @builtins.property
     def running(self) -> containers.RepeatedCompositeFieldContainer[node_pb2.RunningBrowser]:
         """Everything that runs, starting browsers included."""
@@ -140,10 +149,11 @@ class HeartbeatRequest(message.Message):
         ended: abc.Iterable[node_pb2.EndedBrowser] | None = ...,
         draining: builtins.bool = ...,
         pressure: node_pb2.NodePressure | None = ...,
+        warm_browsers: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["pressure", b"pressure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["draining", b"draining", "ended", b"ended", "node_id", b"node_id", "pressure", b"pressure", "registration_id", b"registration_id", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["draining", b"draining", "ended", b"ended", "node_id", b"node_id", "pressure", b"pressure", "registration_id", b"registration_id", "running", b"running", "warm_browsers", b"warm_browsers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

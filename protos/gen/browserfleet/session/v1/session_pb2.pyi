@@ -158,6 +158,41 @@ QUEUE_REASON_NO_NODE: QueueReason.ValueType  # 2
 QUEUE_REASON_QUOTA: QueueReason.ValueType  # 3
 """The organization has as many open sessions as its quota allows."""
 
+class _AttachScope:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AttachScopeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_AttachScope.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    ATTACH_SCOPE_UNSPECIFIED: _AttachScope.ValueType  # 0
+    """Nothing was asked: FULL."""
+    ATTACH_SCOPE_FULL: _AttachScope.ValueType  # 1
+    """Whatever a client of a browser session may do over CDP."""
+    ATTACH_SCOPE_OBSERVE: _AttachScope.ValueType  # 2
+    """CDP, but only methods that change nothing."""
+    ATTACH_SCOPE_VIEW: _AttachScope.ValueType  # 3
+    """The live view alone: pictures, no CDP."""
+    ATTACH_SCOPE_CONTROL: _AttachScope.ValueType  # 4
+    """The live view, and its input while the control lease that the token was made
+    for is held.
+    """
+
+class AttachScope(_AttachScope, metaclass=_AttachScopeEnumTypeWrapper):
+    """AttachScope is what a token lets its holder do in a browser."""
+
+ATTACH_SCOPE_UNSPECIFIED: AttachScope.ValueType  # 0
+"""Nothing was asked: FULL."""
+ATTACH_SCOPE_FULL: AttachScope.ValueType  # 1
+"""Whatever a client of a browser session may do over CDP."""
+ATTACH_SCOPE_OBSERVE: AttachScope.ValueType  # 2
+"""CDP, but only methods that change nothing."""
+ATTACH_SCOPE_VIEW: AttachScope.ValueType  # 3
+"""The live view alone: pictures, no CDP."""
+ATTACH_SCOPE_CONTROL: AttachScope.ValueType  # 4
+"""The live view, and its input while the control lease that the token was made
+for is held.
+"""
+
 @typing.final
 class Occupancy(message.Message):
     """Occupancy is the lease under which one task or agent holds a session."""
@@ -282,12 +317,17 @@ class AttachEndpoint(message.Message):
     DIRECT_URL_FIELD_NUMBER: builtins.int
     EDGE_URL_FIELD_NUMBER: builtins.int
     EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    SCOPE_FIELD_NUMBER: builtins.int
     direct_url: builtins.str
     """`ws://` address on the node itself: the shortest way, where the caller can
     reach the node.
     """
     edge_url: builtins.str
     """`ws://` address on the fleet's edge, for callers that cannot reach the node."""
+    scope: AttachScope.ValueType
+    """What the token lets its holder do. With VIEW and CONTROL the URLs lead to the
+    live view, with the others to CDP.
+    """
     @builtins.property
     def expire_time(self) -> timestamp_pb2.Timestamp:
         """Instant after which no new connection can be made with this token. Open
@@ -300,10 +340,11 @@ class AttachEndpoint(message.Message):
         direct_url: builtins.str = ...,
         edge_url: builtins.str = ...,
         expire_time: timestamp_pb2.Timestamp | None = ...,
+        scope: AttachScope.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["direct_url", b"direct_url", "edge_url", b"edge_url", "expire_time", b"expire_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["direct_url", b"direct_url", "edge_url", b"edge_url", "expire_time", b"expire_time", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -587,3 +587,41 @@ class ReapSessionRequest(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CreateAttachEndpointRequest(message.Message):
+    """CreateAttachEndpointRequest says for what an address is wanted."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    SCOPE_FIELD_NUMBER: builtins.int
+    TTL_FIELD_NUMBER: builtins.int
+    CONTROL_GENERATION_FIELD_NUMBER: builtins.int
+    session_id: builtins.str
+    """Session to attach to (`pbs_…`)."""
+    scope: session_pb2.AttachScope.ValueType
+    """What the token is to allow. Unspecified means FULL."""
+    control_generation: builtins.int
+    """For the scope CONTROL: generation of the control lease, as TakeControl
+    returned it.
+    """
+    @builtins.property
+    def ttl(self) -> duration_pb2.Duration:
+        """How long new connections can be made with it: 10 s to 15 minutes. Unset
+        means 15 minutes.
+        """
+
+    def __init__(
+        self,
+        *,
+        session_id: builtins.str = ...,
+        scope: session_pb2.AttachScope.ValueType = ...,
+        ttl: duration_pb2.Duration | None = ...,
+        control_generation: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["control_generation", b"control_generation", "scope", b"scope", "session_id", b"session_id", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -88,6 +88,11 @@ class SessionServiceStub:
                 request_serializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.ReleaseControlRequest.SerializeToString,
                 response_deserializer=browserfleet_dot_session_dot_v1_dot_session__pb2.Session.FromString,
                 _registered_method=True)
+        self.CreateAttachEndpoint = channel.unary_unary(
+                '/browserfleet.session.v1.SessionService/CreateAttachEndpoint',
+                request_serializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.CreateAttachEndpointRequest.SerializeToString,
+                response_deserializer=browserfleet_dot_session_dot_v1_dot_session__pb2.AttachEndpoint.FromString,
+                _registered_method=True)
         self.ReapSession = channel.unary_unary(
                 '/browserfleet.session.v1.SessionService/ReapSession',
                 request_serializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.ReapSessionRequest.SerializeToString,
@@ -195,6 +200,16 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateAttachEndpoint(self, request, context):
+        """CreateAttachEndpoint makes addresses with a fresh token of a chosen scope for
+        a running session. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+        FAILED_PRECONDITION (SESSION_NOT_OPEN; CONTROL_TAKEN for the scope CONTROL
+        when `control_generation` is not that of the present lease).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReapSession(self, request, context):
         """ReapSession does what has fallen due for a session by the database's clock:
         it closes one whose deadline, idle timeout or queue timeout has passed,
@@ -259,6 +274,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.ReleaseControl,
                     request_deserializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.ReleaseControlRequest.FromString,
                     response_serializer=browserfleet_dot_session_dot_v1_dot_session__pb2.Session.SerializeToString,
+            ),
+            'CreateAttachEndpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateAttachEndpoint,
+                    request_deserializer=browserfleet_dot_session_dot_v1_dot_session__service__pb2.CreateAttachEndpointRequest.FromString,
+                    response_serializer=browserfleet_dot_session_dot_v1_dot_session__pb2.AttachEndpoint.SerializeToString,
             ),
             'ReapSession': grpc.unary_unary_rpc_method_handler(
                     servicer.ReapSession,
@@ -539,6 +559,33 @@ class SessionService:
             '/browserfleet.session.v1.SessionService/ReleaseControl',
             browserfleet_dot_session_dot_v1_dot_session__service__pb2.ReleaseControlRequest.SerializeToString,
             browserfleet_dot_session_dot_v1_dot_session__pb2.Session.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateAttachEndpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/browserfleet.session.v1.SessionService/CreateAttachEndpoint',
+            browserfleet_dot_session_dot_v1_dot_session__service__pb2.CreateAttachEndpointRequest.SerializeToString,
+            browserfleet_dot_session_dot_v1_dot_session__pb2.AttachEndpoint.FromString,
             options,
             channel_credentials,
             insecure,

@@ -91,6 +91,12 @@ class SessionServiceStub:
     """ReleaseControl hands control back. Control that has gone already changes
     nothing. Errors: NOT_FOUND (SESSION_NOT_FOUND).
     """
+    CreateAttachEndpoint: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.CreateAttachEndpointRequest, _session_pb2.AttachEndpoint]
+    """CreateAttachEndpoint makes addresses with a fresh token of a chosen scope for
+    a running session. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+    FAILED_PRECONDITION (SESSION_NOT_OPEN; CONTROL_TAKEN for the scope CONTROL
+    when `control_generation` is not that of the present lease).
+    """
     ReapSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ReapSessionRequest, _session_pb2.Session]
     """ReapSession does what has fallen due for a session by the database's clock:
     it closes one whose deadline, idle timeout or queue timeout has passed,
@@ -161,6 +167,12 @@ class SessionServiceAsyncStub(SessionServiceStub):
     ReleaseControl: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ReleaseControlRequest, _session_pb2.Session]  # type: ignore[assignment]
     """ReleaseControl hands control back. Control that has gone already changes
     nothing. Errors: NOT_FOUND (SESSION_NOT_FOUND).
+    """
+    CreateAttachEndpoint: _aio.UnaryUnaryMultiCallable[_session_service_pb2.CreateAttachEndpointRequest, _session_pb2.AttachEndpoint]  # type: ignore[assignment]
+    """CreateAttachEndpoint makes addresses with a fresh token of a chosen scope for
+    a running session. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+    FAILED_PRECONDITION (SESSION_NOT_OPEN; CONTROL_TAKEN for the scope CONTROL
+    when `control_generation` is not that of the present lease).
     """
     ReapSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ReapSessionRequest, _session_pb2.Session]  # type: ignore[assignment]
     """ReapSession does what has fallen due for a session by the database's clock:
@@ -289,6 +301,18 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_session_pb2.Session, _abc.Awaitable[_session_pb2.Session]]:
         """ReleaseControl hands control back. Control that has gone already changes
         nothing. Errors: NOT_FOUND (SESSION_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def CreateAttachEndpoint(
+        self,
+        request: _session_service_pb2.CreateAttachEndpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.AttachEndpoint, _abc.Awaitable[_session_pb2.AttachEndpoint]]:
+        """CreateAttachEndpoint makes addresses with a fresh token of a chosen scope for
+        a running session. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+        FAILED_PRECONDITION (SESSION_NOT_OPEN; CONTROL_TAKEN for the scope CONTROL
+        when `control_generation` is not that of the present lease).
         """
 
     @_abc_1.abstractmethod

@@ -6,6 +6,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import NewType
 
+from browser_node.domain.options import BrowserOptions, Receipt
+
 SessionId = NewType("SessionId", str)
 RunId = NewType("RunId", str)
 
@@ -48,15 +50,19 @@ class StartOrder:
     remaining: timedelta
     artifact_token: str = field(repr=False)
     trace_headers: Mapping[str, str] = field(default_factory=dict)
+    options: BrowserOptions = field(default_factory=BrowserOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrowserFacts:
-    """What the node verified about a browser that is up."""
+    """What the node verified about a browser that is up. `start_message` says why it was warm or cold."""
 
     product: str
     user_agent: str
     sandboxed: bool
+    warm: bool = False
+    start_message: str = ""
+    receipts: tuple[Receipt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class RunningBrowser:
     session_id: SessionId
     epoch: int
     client_count: int = 0
+    viewer_count: int = 0
     input_idle: timedelta | None = None
 
 
@@ -96,8 +103,12 @@ class EndedBrowser:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A browser that session-api wants to run here, with the time left until its deadline."""
+    """A browser that session-api wants to run here, with the time left until its deadline.
+
+    `control_generation` is that of the control lease that a person holds, 0 when nobody does.
+    """
 
     session_id: SessionId
     epoch: int
     remaining: timedelta
+    control_generation: int = 0

@@ -51,7 +51,9 @@ class _Hosting:
         session_id, epoch = self.order.session_id, self.order.epoch
         if self.browser is None:
             return RunningBrowser(session_id, epoch)
-        return RunningBrowser(session_id, epoch, self.browser.client_count, self.browser.input_idle)
+        return RunningBrowser(
+            session_id, epoch, client_count=self.browser.client_count, input_idle=self.browser.input_idle
+        )
 
 
 class Browsers:
