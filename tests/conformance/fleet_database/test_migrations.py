@@ -58,7 +58,7 @@ async def migrated(old: Connection, empty_database: str) -> AsyncIterator[Databa
 
 
 async def _migrate(dsn: str) -> None:
-    assert await migrate_fleet(Secret(dsn)) == ["0002_control_plane"]
+    assert await migrate_fleet(Secret(dsn)) == ["0002_control_plane", "0003_session_options"]
 
 
 async def _old_node(old: Connection, *, name: str = "node-a", state: str = "ACTIVE") -> None:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from fleetkit.errors import FleetError, ResourceExhausted
+from fleetkit.errors import FleetError, InvalidArgument, ResourceExhausted
 from fleetkit.ids import IdSource
-from session_api.domain.browser import BrowserFacts, BrowserSpec
+from session_api.domain.browser import BrowserFacts, BrowserSpec, SpecSecrets
 from session_api.domain.caller import Caller
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.errors import (
@@ -17,6 +17,8 @@ from session_api.domain.errors import (
     NoCapableNode,
     NoCapacity,
     NodeUnavailable,
+    OptionUnavailable,
+    ProxyUnreachable,
     QueueFull,
     QuotaExceeded,
     RequestIdReused,
@@ -40,9 +42,13 @@ _MOST_NODES_TRIED = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSession:
-    """What a caller asks for; None takes the default."""
+    """What a caller asks for; None takes the default. Its secrets are sealed before it is stored."""
 
     spec: BrowserSpec
+    secrets: SpecSecrets = field(default_factory=SpecSecrets, repr=False)
+    sealed_secrets: str = field(default="", repr=False)
+    # Tells the secrets from others.
+    secrets_fingerprint: str = field(default="", repr=False)
     timeout: timedelta | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     idle: IdlePolicy | None = None
@@ -57,6 +63,8 @@ class NewSession:
         if any(further) or self.queue_timeout is not None:
             # Only what is asked for counts, so that a retry finds its session also after an upgrade.
             text += json.dumps([str(part) for part in further])
+        if self.spec.wishes:
+            text += json.dumps([self.spec.wishes, self.secrets_fingerprint], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -93,7 +101,8 @@ class Creation:
     async def allocate(self, caller: Caller, request: NewSession) -> Session:
         """Return a new session, STARTING with its slot or QUEUED, or the one that the request's key made before.
 
-        Raises RequestIdReused, NoCapableNode, QuotaExceeded, and without a wish to wait NoCapacity or QueueFull.
+        Raises RequestIdReused, NoCapableNode, OptionUnavailable, QuotaExceeded, and without a wish to wait NoCapacity
+        or QueueFull.
         """
         try:
             return await self._allocate(caller, request)
@@ -113,7 +122,8 @@ class Creation:
         """Start the browser of an allocated session and return the session RUNNING.
 
         When its node does not answer, the session moves to another one, under its next epoch. Raises
-        BrowserStartFailed or NodeUnavailable, the session is FAILED then; SessionNotOpen when somebody ended it.
+        BrowserStartFailed, NodeUnavailable, or what the node finds wrong with an option as OptionUnavailable,
+        ProxyUnreachable or InvalidArgument: the session is FAILED then; SessionNotOpen when somebody ended it.
         """
         if session.allocation is None:
             # Another create under the same key gave up its node, and has yet to take a slot of the next one, or died.
@@ -122,7 +132,7 @@ class Creation:
             browser = await self._nodes.start_browser(session)
         except NodeUnavailable as error:
             return await self._start_elsewhere(session, tried | {session.allocation.node_id}, error)
-        except BrowserStartFailed as error:
+        except (BrowserStartFailed, OptionUnavailable, ProxyUnreachable, InvalidArgument) as error:
             await self._fail(session, error)
             raise
         except FleetError as error:
@@ -166,6 +176,7 @@ class Creation:
             id=SessionId(self._ids.new("pbs")),
             organization_id=caller.organization_id,
             spec=request.spec,
+            sealed_secrets=request.sealed_secrets,
             timeout=min(asked, limit),
             lifetime_limit=limit,
             labels=request.labels,
@@ -188,10 +199,10 @@ class Creation:
         return may_open(caller.limits, used.open_sessions)
 
     async def _take_slot(self, tx: Transaction, new: Session, intake: Intake) -> Allocation | None:
-        """Take a slot unless others come first. Raises NoCapableNode."""
+        """Take a slot unless others come first. Raises NoCapableNode, OptionUnavailable."""
         if not intake.has_queue:
             return await self._slots.take(tx, new.spec)
-        newcomer = Waiting(session_id=new.id, organization_id=new.organization_id, browser_type=new.spec.browser_type)
+        newcomer = Waiting(session_id=new.id, organization_id=new.organization_id, need=new.spec.need)
         for entry, node in await next_turns(tx, newcomer=newcomer):
             if entry is newcomer and await tx.nodes.take_slot(node):
                 return node.allocation
@@ -271,7 +282,7 @@ class Creation:
                 return None
             try:
                 allocation = await self._slots.take(tx, current.spec, tried=tried)
-            except NoCapableNode:
+            except (NoCapableNode, OptionUnavailable):
                 return None
             if allocation is None:
                 return None

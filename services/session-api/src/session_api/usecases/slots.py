@@ -3,11 +3,10 @@
 import random
 from collections.abc import Set
 from contextlib import suppress
-from dataclasses import replace
 
 from fleetkit.clock import Clock
 from session_api.domain.browser import BrowserSpec
-from session_api.domain.errors import NoCapableNode
+from session_api.domain.errors import NoCapableNode, OptionUnavailable
 from session_api.domain.identifiers import NodeId
 from session_api.domain.node import Node
 from session_api.domain.placement import candidates
@@ -30,10 +29,13 @@ class Slots:
         self._good_until = 0.0
 
     async def take(self, tx: Transaction, spec: BrowserSpec, *, tried: Set[NodeId] = frozenset()) -> Allocation | None:
-        """Take a slot of a node that was not tried; None when every slot is taken. Raises NoCapableNode."""
+        """Take a slot of a node that was not tried; None when every slot is taken.
+
+        Raises NoCapableNode, OptionUnavailable.
+        """
         if self._clock.monotonic() < self._good_until:
             # What the picture does not have, the fleet may have by now.
-            with suppress(NoCapableNode):
+            with suppress(NoCapableNode, OptionUnavailable):
                 allocation = await self._take_one(tx, spec, tried)
                 if allocation is not None:
                     return allocation
@@ -42,13 +44,13 @@ class Slots:
         return await self._take_one(tx, spec, tried)
 
     async def require_capable(self, tx: Transaction, spec: BrowserSpec) -> None:
-        """Raise NoCapableNode when no node of the fleet has such a browser."""
+        """Raise NoCapableNode or OptionUnavailable when no node of the fleet can serve such a session."""
         _ = candidates(await tx.nodes.all(), spec, chance=self._chance)
 
     async def _take_one(self, tx: Transaction, spec: BrowserSpec, tried: Set[NodeId]) -> Allocation | None:
         nodes = [node for node in self._picture.values() if node.id not in tried]
         for node in candidates(nodes, spec, chance=self._chance)[:_MOST_TRIED]:
             if await tx.nodes.take_slot(node):
-                self._picture[node.id] = replace(node, slots_used=node.slots_used + 1)
+                self._picture[node.id] = node.with_slot_taken()
                 return node.allocation
         return None
