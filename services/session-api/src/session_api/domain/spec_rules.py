@@ -1,6 +1,5 @@
 """What a session may ask of its browser: the meaning of options, where the contract's shapes do not say it."""
 
-import functools
 import re
 import zoneinfo
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from session_api.domain.web_addresses import proxy_url_fault, start_url_fault
 _UNFIT_HEADERS = re.compile(
     r"host|content-length|connection|keep-alive|te|trailer|transfer-encoding|upgrade|expect|cookie2?|set-cookie|proxy-.*"
 )
+# Read once, with the module: it looks through hundreds of files.
+_TIMEZONES = frozenset(zoneinfo.available_timezones())
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-[A-Za-z0-9]{5,8})*")
 
 
@@ -40,7 +41,7 @@ def _faults(spec: BrowserSpec, allow_private: bool) -> Iterator[tuple[str, str]]
     """Yield the fields that are wrong, and what is wrong with them."""
     if spec.locale and not _LOCALE.fullmatch(spec.locale):
         yield "spec.locale", "must be a language with at most a script, a region and variants, for example de-DE"
-    if spec.timezone and spec.timezone not in _timezones():
+    if spec.timezone and spec.timezone not in _TIMEZONES:
         yield "spec.timezone", "must be a name of the IANA time zone database, for example Europe/Berlin"
     fault = start_url_fault(spec.start_url, allow_private=allow_private)
     if fault:
@@ -56,8 +57,3 @@ def _faults(spec: BrowserSpec, allow_private: bool) -> Iterator[tuple[str, str]]
             yield "spec.proxy.url", fault
         if spec.proxy_location:
             yield "spec.proxy", "must not stand beside proxy_location"
-
-
-@functools.cache
-def _timezones() -> frozenset[str]:
-    return frozenset(zoneinfo.available_timezones())

@@ -14,6 +14,8 @@ _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-
 _LONGEST_NAME = 253
 # What browsers take for a number; a host that ends in one is an IPv4 address to them, in whatever notation.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_LEADS_INSIDE = "must not lead into a private network"
+_UNCOMMON = "must write an IP address in its common form"
 _PRIVATE_ZONES = (".localhost", ".local", ".internal", ".home.arpa")
 # Networks whose addresses hold an IPv4 address that a gateway may deliver to.
 _TRANSLATED = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
@@ -60,7 +62,7 @@ def _host_fault(host: str, allow_private: bool) -> str:
     if _NUMBER.fullmatch(name.rpartition(".")[2]):
         return _literal_fault(name, allow_private)
     is_private = "." not in name or name.endswith(_PRIVATE_ZONES)
-    return "must not lead into a private network" if is_private and not allow_private else ""
+    return _LEADS_INSIDE if is_private and not allow_private else ""
 
 
 def _literal_fault(host: str, allow_private: bool) -> str:
@@ -68,13 +70,15 @@ def _literal_fault(host: str, allow_private: bool) -> str:
         # Strict: four decimal numbers without leading zeros, or IPv6.
         address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
-        return "must write an IP address in its common form"
+        return _UNCOMMON
+    if host.startswith("[") != isinstance(address, ipaddress.IPv6Address):
+        return _UNCOMMON
     if isinstance(address, ipaddress.IPv6Address):
-        if not host.startswith("[") or address.scope_id:
-            return "must write an IP address in its common form"
+        if address.scope_id:
+            return _UNCOMMON
         # The same address by another name is not a way around anything.
         within = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
         if within is not None or any(address in network for network in _TRANSLATED):
-            return "must write an IP address in its common form"
+            return _UNCOMMON
     is_public = address.is_global and not address.is_multicast
-    return "" if is_public or allow_private else "must not lead into a private network"
+    return "" if is_public or allow_private else _LEADS_INSIDE
