@@ -85,11 +85,10 @@ class BrowserSpec:
     @property
     def wishes(self) -> dict[str, object]:
         """What is asked beyond the kind of browser, as plain values by field; empty when nothing is."""
-        return {
-            option.name: _plain(value)
-            for option in fields(self)
-            if option.name != "browser_type" and (value := getattr(self, option.name)) != option.default
-        }
+        return {name: _plain(value) for name, default in _DEFAULTS.items() if (value := getattr(self, name)) != default}
+
+
+_DEFAULTS = {option.name: option.default for option in fields(BrowserSpec) if option.name != "browser_type"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
