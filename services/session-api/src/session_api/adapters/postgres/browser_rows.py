@@ -1,5 +1,6 @@
 """What a session asks of its browser, and what was found out about it, as JSON and back."""
 
+import functools
 import json
 from typing import TypedDict
 
@@ -86,7 +87,9 @@ def spec_of(text: str) -> BrowserSpec:
     )
 
 
+@functools.lru_cache(maxsize=1024)
 def need_of(spec_text: str) -> Need:
+    """Return what of a spec not every node can serve. A long queue is read as a whole, and most of it asks the same."""
     return spec_of(spec_text).need
 
 
