@@ -13,7 +13,7 @@ from session_api.domain.browser import BrowserFacts
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.errors import BrowserStartFailed, NodeUnavailable
 from session_api.domain.session import Session
-from session_api.usecases.creation import QueuePolicy
+from session_api.usecases.admission import QueuePolicy
 from session_api.usecases.ports import Bells
 from tests.simulation.clocks import CountedIds, SkewedClock
 from tests.simulation.connection import Connection

@@ -13,6 +13,7 @@ from google.protobuf.empty_pb2 import Empty
 from browserfleet.browser.v1 import browser_pb2
 from browserfleet.node.v1 import browser_service_pb2, browser_service_pb2_grpc
 from fleetkit import errors
+from fleetkit.clock import SystemClock
 from fleetkit.rpc.caller import bearer_token
 from fleetkit.rpc.context import Context
 from fleetkit.rpc.server import Service, serving
@@ -113,7 +114,7 @@ async def node() -> AsyncIterator[_Node]:
 
 @pytest.fixture
 async def gateway() -> AsyncIterator[GrpcNodeGateway]:
-    async with GrpcNodeGateway(the_signer(), SecretSealing(SecretBox(b"secret"))) as gateway:
+    async with GrpcNodeGateway(the_signer(), SecretSealing(SecretBox(b"secret")), clock=SystemClock()) as gateway:
         yield gateway
 
 

@@ -96,6 +96,9 @@ class MemoryNodes:
         )
         return Beat(now=now, held=[_held(session) for session in self._tables.held_by(row.id)])
 
+    async def beats(self, reports: Sequence[NodeReport]) -> dict[NodeId, Beat | None]:
+        return {report.node_id: await self.beat(report) for report in reports}
+
     async def watch(self, *, now: datetime, longest_gap: timedelta) -> datetime:
         watch = self._tables.watch.get(True)
         since = now if watch is None or now - watch.seen > longest_gap else watch.since

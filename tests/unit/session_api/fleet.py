@@ -17,7 +17,7 @@ from session_api.domain.identifiers import NodeId, OrganizationId, SessionId
 from session_api.domain.node import Registration
 from session_api.domain.organization import Limits, Organization
 from session_api.domain.session import IdlePolicy, Session, SessionState
-from session_api.usecases.creation import NewSession, QueuePolicy
+from session_api.usecases.admission import NewSession, QueuePolicy
 from session_api.usecases.ports import Bells
 from tests.support.fleet_builders import (
     ORGANIZATION,

@@ -24,7 +24,7 @@ from session_api.domain.capabilities import Capabilities
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.errors import BrowserStartFailed, OptionUnavailable, ProxyUnreachable, RequestIdReused
 from session_api.domain.session import IdlePolicy, Session, SessionState
-from session_api.usecases.creation import NewSession
+from session_api.usecases.admission import NewSession
 from session_api.usecases.queries import SessionQuery
 from session_api.usecases.sealing import SecretSealing
 from session_api.usecases.wishes import Wishes

@@ -37,8 +37,8 @@ from session_api.rpc.session_servicer import SessionServicer
 from session_api.rpc.usage_servicer import UsageServicer
 from session_api.settings import Settings
 from session_api.usecases.access import Access
+from session_api.usecases.admission import QueuePolicy
 from session_api.usecases.attaching import Attaching
-from session_api.usecases.creation import QueuePolicy
 from session_api.usecases.organizations import Organizations
 from session_api.usecases.ports import Bells
 from session_api.usecases.sealing import SecretSealing
@@ -55,7 +55,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     sealing = SecretSealing(SecretBox(policy.token_secret))
     async with (
         open_pool(settings.postgres_dsn, max_size=settings.postgres_pool_size) as pool,
-        GrpcNodeGateway(signer, sealing, tls=settings.tls) as node_gateway,
+        GrpcNodeGateway(signer, sealing, clock=clock, tls=settings.tls) as node_gateway,
         channel(settings.artifact_store_address, tls=settings.tls) as artifact_store,
         OwnedTasks() as tasks,
     ):
@@ -68,7 +68,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             ids=ids,
             tasks=tasks,
             bells=Bells(relay=relay_bell, queue=queue_bell),
-            chance=random.SystemRandom(),
+            chance=random.Random(),  # noqa: S311  # spreads load, keeps no secret
             policy=policy,
         )
         attaching = Attaching(database=database, signer=signer, clock=clock, edge_url=settings.edge_url)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from browserfleet.node.v1 import browser_service_pb2, browser_service_pb2_grpc
 from browserfleet.session.v1 import session_pb2
 from fleetkit import errors
+from fleetkit.clock import Clock
 from fleetkit.rpc.client import bearer, channel, typed_errors
 from fleetkit.rpc.times import duration
 from fleetkit.rpc.tls import TlsIdentity
@@ -18,6 +19,7 @@ from session_api.browser_messages import facts_of, spec_message
 from session_api.domain.browser import BrowserFacts
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.errors import BrowserStartFailed, NodeUnavailable, OptionUnavailable, ProxyUnreachable
+from session_api.domain.identifiers import NodeId
 from session_api.domain.session import Allocation, Session
 from session_api.usecases.sealing import SecretSealing
 
@@ -35,12 +37,17 @@ _LONGEST_MESSAGE = 500
 class GrpcNodeGateway:
     """See NodeGateway. Used within `async with`, which closes the channels."""
 
-    def __init__(self, signer: TokenSigner, sealing: SecretSealing, *, tls: TlsIdentity | None = None) -> None:
+    def __init__(
+        self, signer: TokenSigner, sealing: SecretSealing, *, clock: Clock, tls: TlsIdentity | None = None
+    ) -> None:
         self._signer = signer
         self._sealing = sealing
+        self._clock = clock
         self._tls = tls
         self._channels = contextlib.AsyncExitStack()
         self._stubs: dict[str, browser_service_pb2_grpc.BrowserServiceAsyncStub] = {}
+        # By node, with the monotonic seconds until which each is used.
+        self._call_tokens: dict[NodeId, tuple[str, float]] = {}
 
     async def start_browser(self, session: Session) -> BrowserFacts:
         stub, metadata = await self._node(session)
@@ -98,8 +105,16 @@ class GrpcNodeGateway:
                 channel(allocation.node_address, retries=False, tls=self._tls)
             )
             stub = self._stubs.setdefault(allocation.node_address, browser_service_pb2_grpc.BrowserServiceStub(opened))
-        token = self._signer.sign(audience=f"node:{allocation.node_id}", subject="session-api", ttl=_CALL_TOKEN_TTL)
-        return stub, bearer(token)
+        return stub, bearer(self._call_token(allocation.node_id))
+
+    def _call_token(self, node_id: NodeId) -> str:
+        """A token for calls to one node, used again while it is good for a while yet: signing costs as much as calling."""
+        token, good_until = self._call_tokens.get(node_id, ("", 0.0))
+        now = self._clock.monotonic()
+        if now >= good_until:
+            token = self._signer.sign(audience=f"node:{node_id}", subject="session-api", ttl=_CALL_TOKEN_TTL)
+            self._call_tokens[node_id] = (token, now + (_CALL_TOKEN_TTL / 2).total_seconds())
+        return token
 
     def _artifact_token(self, session: Session) -> str:
         return self._signer.sign(

@@ -15,8 +15,8 @@ from session_api.domain.session import IdleActivity, IdlePolicy, Session, Sessio
 from session_api.lease_messages import control_message, occupancy_message
 from session_api.rpc.spec_messages import secrets_of, spec_of
 from session_api.rpc.values import browser_type, instant, known
+from session_api.usecases.admission import NewSession
 from session_api.usecases.attaching import AttachEndpoint
-from session_api.usecases.creation import NewSession
 from session_api.usecases.queries import SessionOrder, SessionQuery
 from session_api.usecases.watching import WatchNews
 

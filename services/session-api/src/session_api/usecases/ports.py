@@ -49,6 +49,10 @@ class SessionRepository(Protocol):
         """Return a session, of that organization only where one is given. Raises SessionNotFound."""
         ...
 
+    async def read(self, session_id: SessionId) -> tuple[Session, datetime]:
+        """Return a session, and the instant when it was so; others may change it at once. Raises SessionNotFound."""
+        ...
+
     async def lock(self, session_id: SessionId) -> tuple[Session, datetime]:
         """Return a session that nobody else changes before this transaction ends, and the instant when it was locked.
 
@@ -58,6 +62,17 @@ class SessionRepository(Protocol):
 
     async def add(self, session: Session) -> None:
         """Store a new session. Raises SessionExists when its ID or its idempotency key is taken."""
+        ...
+
+    async def add_placed(self, session: Session, node: Node, *, now: datetime) -> bool:
+        """Take a slot of a node, store a new session that has it, and announce that it was created, in one statement.
+
+        Nothing of that happens, and the answer is False, when the node has no slot. Raises SessionExists as `add` does.
+        """
+        ...
+
+    async def save_started(self, session: Session, *, now: datetime) -> None:
+        """Store a session that is up, announce it and schedule its countdown, in one statement. Raises as `save` does."""
         ...
 
     async def save(self, session: Session) -> None:
@@ -183,6 +198,12 @@ class NodeRepository(Protocol):
         """Record a heartbeat; None when its registration is not the node's present one, or was given up.
 
         One statement: it may stand alone.
+        """
+        ...
+
+    async def beats(self, reports: Sequence[NodeReport]) -> dict[NodeId, Beat | None]:
+        """Record heartbeats of different nodes as `beat` does, in one statement that waits for nobody: a node that
+        another transaction is changing is missing in the answer.
         """
         ...
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from session_api.domain.browser import SpecSecrets
 from session_api.domain.caller import Caller
 from session_api.domain.spec_rules import check_spec
-from session_api.usecases.creation import NewSession
+from session_api.usecases.admission import NewSession
 from session_api.usecases.sealing import SecretSealing
 
 

@@ -24,6 +24,32 @@ _COLUMNS = (
 # The same rule as Node.state, for guards and lists.
 _STATE = "CASE WHEN {stopping} OR {drain} IS NOT NULL THEN 'DRAINING' WHEN {cordoned} THEN 'CORDONED' ELSE 'ACTIVE' END"
 
+# One row for each session that a node holds, one for a node that holds none. `heartbeat_time` is NULL for a node that
+# was not written: its registration has ended, unless it `is_busy`.
+_BEATS = (
+    "WITH report AS (SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[], $4::float8[], $5::float8[],"
+    " $6::integer[]) AS report (node_id, registration_id, is_stopping, cpu, memory, warm_browsers)),"
+    " known AS MATERIALIZED (SELECT node.id FROM fleet.node JOIN report ON node.id = report.node_id"
+    " AND node.registration_id = report.registration_id WHERE node.state <> 'LOST' FOR NO KEY UPDATE OF node),"
+    " beat AS (UPDATE fleet.node SET report_time = heartbeat_time, heartbeat_time = clock_timestamp(),"
+    " is_stopping = report.is_stopping, cpu = report.cpu, memory = report.memory,"
+    " warm_browsers = report.warm_browsers,"
+    f" state = {_STATE.format(stopping='report.is_stopping', drain='drain_time', cordoned='is_cordoned')}"
+    " FROM known JOIN report ON report.node_id = known.id WHERE node.id = known.id"
+    " RETURNING node.id, node.registration_id, node.heartbeat_time)"
+    " SELECT report.node_id, beat.heartbeat_time, session.id, session.epoch, session.state, session.state_time,"
+    " session.timeout, session.expire_time, session.client_count, session.viewer_count,"
+    " session.idle_timeout IS NOT NULL AS has_idle_timeout,"
+    " COALESCE((session.control ->> 'generation')::bigint, 0) AS control_generation,"
+    " beat.id IS NULL AND EXISTS (SELECT FROM fleet.node WHERE node.id = report.node_id"
+    " AND node.registration_id = report.registration_id AND node.state <> 'LOST') AS is_busy"
+    " FROM report LEFT JOIN beat ON beat.id = report.node_id"
+    " LEFT JOIN fleet.session ON session.node_id = beat.id AND session.end_time IS NULL"
+    " AND session.registration_id = beat.registration_id"
+)
+# Waits for nobody: a row that a stuck transaction holds must not hold up the heartbeats of all other nodes.
+_BEATS_OF_FREE = _BEATS.replace("OF node)", "OF node SKIP LOCKED)")
+
 
 class PostgresNodeRepository:
     """See NodeRepository."""
@@ -117,43 +143,34 @@ class PostgresNodeRepository:
         )
 
     async def beat(self, report: NodeReport) -> Beat | None:
-        state = _STATE.format(stopping="$3", drain="drain_time", cordoned="is_cordoned")
+        return (await self._beats(_BEATS, [report]))[report.node_id]
+
+    async def beats(self, reports: Sequence[NodeReport]) -> dict[NodeId, Beat | None]:
+        return await self._beats(_BEATS_OF_FREE, reports)
+
+    async def _beats(self, statement: str, reports: Sequence[NodeReport]) -> dict[NodeId, Beat | None]:
         rows = await self._connection.fetch(
-            f"WITH beat AS (UPDATE fleet.node SET report_time = heartbeat_time, heartbeat_time = clock_timestamp(), is_stopping = $3,"
-            f" cpu = $4, memory = $5, warm_browsers = $6, state = {state}"
-            " WHERE id = $1 AND registration_id = $2 AND state <> 'LOST' RETURNING id, registration_id, heartbeat_time)"
-            " SELECT beat.heartbeat_time, session.id, session.epoch, session.state, session.state_time,"
-            " session.timeout, session.expire_time, session.client_count, session.viewer_count,"
-            " session.idle_timeout IS NOT NULL AS has_idle_timeout,"
-            " COALESCE((session.control ->> 'generation')::bigint, 0) AS control_generation"
-            " FROM beat LEFT JOIN fleet.session ON session.node_id = beat.id AND session.end_time IS NULL"
-            " AND session.registration_id = beat.registration_id",
-            report.node_id,
-            report.registration_id,
-            report.draining,
-            report.pressure.cpu if report.pressure else None,
-            report.pressure.memory if report.pressure else None,
-            report.warm_browsers,
+            statement,
+            [report.node_id for report in reports],
+            [report.registration_id for report in reports],
+            [report.draining for report in reports],
+            [report.pressure.cpu if report.pressure else None for report in reports],
+            [report.pressure.memory if report.pressure else None for report in reports],
+            [report.warm_browsers for report in reports],
         )
-        if not rows:
-            return None
-        held = [
-            HeldSession(
-                session_id=SessionId(row["id"]),
-                epoch=row["epoch"],
-                state=SessionState(row["state"]),
-                state_time=row["state_time"],
-                timeout=row["timeout"],
-                expire_time=row["expire_time"],
-                client_count=row["client_count"],
-                viewer_count=row["viewer_count"],
-                has_idle_timeout=row["has_idle_timeout"],
-                control_generation=row["control_generation"],
-            )
-            for row in rows
-            if row["id"]
-        ]
-        return Beat(now=rows[0]["heartbeat_time"], held=held)
+        beats: dict[NodeId, Beat | None] = {}
+        for row in rows:
+            node_id, now = NodeId(row["node_id"]), row["heartbeat_time"]
+            if now is None:
+                if not row["is_busy"]:
+                    beats[node_id] = None
+                continue
+            beat = beats.get(node_id)
+            if beat is None:
+                beat = beats[node_id] = Beat(now=now, held=[])
+            if row["id"]:
+                beat.held.append(_held(row))
+        return beats
 
     async def watch(self, *, now: datetime, longest_gap: timedelta) -> datetime:
         since: datetime = await self._connection.fetchval(
@@ -170,6 +187,21 @@ class PostgresNodeRepository:
             silent_since,
         )
         return [_node(row) for row in rows]
+
+
+def _held(row: asyncpg.Record) -> HeldSession:
+    return HeldSession(
+        session_id=SessionId(row["id"]),
+        epoch=row["epoch"],
+        state=SessionState(row["state"]),
+        state_time=row["state_time"],
+        timeout=row["timeout"],
+        expire_time=row["expire_time"],
+        client_count=row["client_count"],
+        viewer_count=row["viewer_count"],
+        has_idle_timeout=row["has_idle_timeout"],
+        control_generation=row["control_generation"],
+    )
 
 
 def _found(row: asyncpg.Record | None) -> Node:

@@ -65,6 +65,35 @@ LISTED_COLUMNS = ", ".join(
     for name in NAMES
 )
 PLACES = ", ".join(f"${place}" for place in range(1, len(NAMES) + 1))
+# Where values do not stand in VALUES, Postgres has to be told what they are.
+_TYPES = {
+    "timeout": "interval",
+    "state_time": "timestamptz",
+    "queue_expire_time": "timestamptz",
+    "start_time": "timestamptz",
+    "expire_time": "timestamptz",
+    "end_time": "timestamptz",
+    "epoch": "bigint",
+    "browser": "jsonb",
+    "client_count": "integer",
+    "viewer_count": "integer",
+    "active_time": "timestamptz",
+    "occupancy": "jsonb",
+    "control": "jsonb",
+    "holdings": "bigint",
+    "controls": "bigint",
+    "warned": "interval",
+    "sequence": "bigint",
+    "revision": "bigint",
+    "due_time": "timestamptz",
+    "spec": "jsonb",
+    "lifetime_limit": "interval",
+    "labels": "jsonb",
+    "idle_timeout": "interval",
+    "create_time": "timestamptz",
+    "warnings": "text[]",
+}
+TYPED_PLACES = ", ".join(f"${place}::{_TYPES.get(name, 'text')}" for place, name in enumerate(NAMES, start=1))
 ASSIGNMENTS = ", ".join(
     (
         *(f"{name} = ${place}" for place, name in enumerate(CHANGING, start=2)),

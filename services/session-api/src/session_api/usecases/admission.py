@@ -1,43 +1,26 @@
-"""How a session comes up: a place for it, or a place in the queue, then its browser."""
+"""How a session comes to a place: a slot on a node, or one in the queue."""
 
 import hashlib
 import json
-import logging
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from fleetkit.errors import FleetError, InvalidArgument, ResourceExhausted
+from fleetkit.errors import ResourceExhausted
 from fleetkit.ids import IdSource
-from session_api.domain.browser import BrowserFacts, BrowserSpec, SpecSecrets
+from session_api.domain.browser import BrowserSpec, SpecSecrets
 from session_api.domain.caller import Caller
-from session_api.domain.close_reason import CloseReason
-from session_api.domain.errors import (
-    BrowserStartFailed,
-    NoCapableNode,
-    NoCapacity,
-    NodeUnavailable,
-    OptionUnavailable,
-    ProxyUnreachable,
-    QueueFull,
-    QuotaExceeded,
-    RequestIdReused,
-    SessionNotOpen,
-)
-from session_api.domain.identifiers import NodeId, SessionId
+from session_api.domain.errors import NoCapacity, QueueFull, QuotaExceeded, RequestIdReused
+from session_api.domain.identifiers import SessionId
+from session_api.domain.node import Node
 from session_api.domain.organization import check_quota, may_open
 from session_api.domain.queue import Waiting
-from session_api.domain.session import DEFAULT_TIMEOUT, Allocation, IdlePolicy, Session, SessionState
-from session_api.usecases.ending import Ending, end_session
-from session_api.usecases.ports import Bells, Database, Intake, NodeGateway, SessionExists, Transaction
+from session_api.domain.session import DEFAULT_TIMEOUT, Allocation, IdlePolicy, Session
+from session_api.usecases.ports import Bells, Database, Intake, SessionExists, Transaction
 from session_api.usecases.slots import Slots
 from session_api.usecases.turns import next_turns
 
-log = logging.getLogger(__name__)
-
 _RETRY_WHEN_FULL = timedelta(seconds=5)
-# A node that died a moment ago still looks like the emptiest one.
-_MOST_NODES_TRIED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,25 +59,13 @@ class QueuePolicy:
     limit: int = 10_000
 
 
-class Creation:
-    """Allocates sessions and starts their browsers."""
+class Admission:
+    """Makes sessions, each with a slot or with a place in the queue."""
 
-    def __init__(
-        self,
-        *,
-        database: Database,
-        nodes: NodeGateway,
-        ids: IdSource,
-        bells: Bells,
-        ending: Ending,
-        slots: Slots,
-        queue: QueuePolicy,
-    ) -> None:
+    def __init__(self, *, database: Database, ids: IdSource, bells: Bells, slots: Slots, queue: QueuePolicy) -> None:
         self._database = database
-        self._nodes = nodes
         self._ids = ids
         self._bells = bells
-        self._ending = ending
         self._slots = slots
         self._queue = queue
 
@@ -118,29 +89,30 @@ class Creation:
         finally:
             self._bells.relay.set()
 
-    async def start(self, session: Session, tried: Set[NodeId] = frozenset()) -> Session:
-        """Start the browser of an allocated session and return the session RUNNING.
-
-        When its node does not answer, the session moves to another one, under its next epoch. Raises
-        BrowserStartFailed, NodeUnavailable, or what the node finds wrong with an option as OptionUnavailable,
-        ProxyUnreachable or InvalidArgument: the session is FAILED then; SessionNotOpen when somebody ended it.
-        """
-        if session.allocation is None:
-            # Another create under the same key gave up its node, and has yet to take a slot of the next one, or died.
-            return await self._start_elsewhere(session, tried, NodeUnavailable("The session has no node."))
-        try:
-            browser = await self._nodes.start_browser(session)
-        except NodeUnavailable as error:
-            return await self._start_elsewhere(session, tried | {session.allocation.node_id}, error)
-        except (BrowserStartFailed, OptionUnavailable, ProxyUnreachable, InvalidArgument) as error:
-            await self._fail(session, error)
-            raise
-        except FleetError as error:
-            await self._fail(session, error)
-            raise BrowserStartFailed(f"The browser did not start: {error.message}", session_id=session.id) from error
-        return await self._started(session, browser)
-
     async def _allocate(self, caller: Caller, request: NewSession) -> Session:
+        if not caller.limits.count_something:
+            session = await self._place(caller, request)
+            if session is not None:
+                return session
+        return await self._place_or_queue(caller, request)
+
+    async def _place(self, caller: Caller, request: NewSession) -> Session | None:
+        """Do what nearly every create comes down to in two statements; None when it takes more than that."""
+        async with self._database.single() as tx:
+            intake = await tx.sessions.intake(caller.organization_id, request.request_id, request.spec.browser_type)
+            if intake.existing is not None:
+                return _same_request(intake.existing, request)
+            if intake.has_queue:
+                return None
+            new = self._new(caller, request, now=intake.now)
+
+            async def claim(node: Node) -> bool:
+                return await tx.sessions.add_placed(new.placed(node.allocation, now=intake.now), node, now=intake.now)
+
+            allocation = await self._slots.take(tx, new.spec, claim=claim)
+        return new.placed(allocation, now=intake.now) if allocation is not None else None
+
+    async def _place_or_queue(self, caller: Caller, request: NewSession) -> Session:
         async with self._database.transaction() as tx:
             intake = await tx.sessions.intake(caller.organization_id, request.request_id, request.spec.browser_type)
             if intake.existing is not None:
@@ -222,84 +194,6 @@ class Creation:
             )
         if await tx.queue.size() >= self._queue.limit:
             raise QueueFull(f"{self._queue.limit} sessions wait already.", retry_after=_RETRY_WHEN_FULL)
-
-    async def _started(self, session: Session, browser: BrowserFacts) -> Session:
-        async with self._database.transaction() as tx:
-            current, now = await tx.sessions.lock(session.id)
-            if current.state is SessionState.RUNNING and current.epoch == session.epoch:
-                # A retried create was faster.
-                return current
-            if current.state is SessionState.STARTING and current.holder == session.holder:
-                running = current.started(now=now, browser=browser)
-                await tx.sessions.save(running)
-                await tx.outbox.announce(running, what="started", now=now)
-                await tx.outbox.schedule(running)
-                self._bells.relay.set()
-                return running
-        # Closed while it was starting: the close may have come to the node before the browser did.
-        await self._ending.stop_browser(session, current.close_reason or CloseReason.USER_REQUESTED)
-        moved = await self._move(session, frozenset())
-        if moved is not None:
-            return await self._go_on(moved, frozenset())
-        raise SessionNotOpen(
-            f"The session was ended while it was starting: {current.close_message}",
-            session_id=session.id,
-            state=str(current.state),
-            close_reason=str(current.close_reason or ""),
-        )
-
-    async def _start_elsewhere(self, session: Session, tried: Set[NodeId], error: NodeUnavailable) -> Session:
-        moved = await self._move(session, tried)
-        if moved is not None:
-            return await self._go_on(moved, tried)
-        await self._fail(session, error)
-        raise error
-
-    async def _go_on(self, moved: Session, tried: Set[NodeId]) -> Session:
-        # Another create under the same key may have brought it up already.
-        return moved if moved.state is SessionState.RUNNING else await self.start(moved, tried)
-
-    async def _move(self, session: Session, tried: Set[NodeId]) -> Session | None:
-        """Give the session's slot back and take one of a node that was not tried; None when there is none.
-
-        A session that another create under the same key has moved on, or has up, is returned as it is then. Two
-        transactions, so that no transaction ever locks two nodes. The node that did not answer is told by its next
-        heartbeat that this session is not its own.
-        """
-        if len(tried) >= _MOST_NODES_TRIED:
-            return None
-        if session.allocation is not None:
-            async with self._database.transaction() as tx:
-                current, _ = await tx.sessions.lock(session.id)
-                if current.state is SessionState.STARTING and current.holder == session.holder:
-                    await tx.sessions.save(current.unallocated())
-                    await tx.nodes.release_slot(session.allocation)
-        async with self._database.transaction() as tx:
-            current, now = await tx.sessions.lock(session.id)
-            if current.allocation is not None and current.state in {SessionState.STARTING, SessionState.RUNNING}:
-                return current
-            if current.state is not SessionState.STARTING:
-                return None
-            try:
-                allocation = await self._slots.take(tx, current.spec, tried=tried)
-            except (NoCapableNode, OptionUnavailable):
-                return None
-            if allocation is None:
-                return None
-            await tx.sessions.save(current.allocated(allocation, now=now))
-        log.warning("session %s moves on to %s", session.id, allocation.node_id)
-        async with self._database.single() as tx:
-            return await tx.sessions.get(session.id)
-
-    async def _fail(self, session: Session, error: FleetError) -> None:
-        async with self._database.transaction() as tx:
-            current, now = await tx.sessions.lock(session.id)
-            # What another create under the same key has moved on, or has up, stays.
-            if current.state is SessionState.STARTING and current.epoch == session.epoch:
-                await end_session(tx, current, now=now, reason=CloseReason.START_FAILED, message=error.message)
-        self._bells.relay.set()
-        self._bells.queue.set()
-        error.metadata.setdefault("session_id", session.id)
 
 
 def _same_request(session: Session, request: NewSession) -> Session:
