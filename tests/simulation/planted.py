@@ -18,13 +18,14 @@ from session_api.domain.usage import UsageRecord
 from session_api.usecases.admission import Admission
 from session_api.usecases.ending import Ending, end_session
 from session_api.usecases.nodes import Nodes
-from session_api.usecases.ports import Beat, Intake, Transaction
+from session_api.usecases.ports import Beat, HeldSession, Intake, Transaction
 from session_api.usecases.queries import SessionQuery
 from session_api.usecases.sessions import Sessions
 from session_api.usecases.starting import Starting
 from session_api.usecases.watching import Watching, WatchItem
 from tests.simulation import isolation
 from tests.simulation.plan import Kind
+from tests.support.fleet_memory import nodes
 from tests.support.fleet_memory.nodes import MemoryNodes
 from tests.support.fleet_memory.outbox import MemoryOutbox
 from tests.support.fleet_memory.sessions import MemorySessions
@@ -63,6 +64,7 @@ def mistakes() -> list[Mistake]:
             ("a node is locked before its session", _nodes_are_locked_first, "locks", Kind.STORMY),
             ("a close that was left half-way is not finished", _closes_are_left_half_way, "liveness", Kind.STORMY),
             ("a session that nobody knows of is left to itself", _nobody_ends_it, "findable", Kind.SHORT),
+            ("heartbeats tell of control that has ended", _control_never_ends, "control", Kind.SHORT),
             ("a watch that resumes begins with the present", _resumed_watches_forget, "watch", Kind.STORMY),
             ("changes are read in the order of their numbers", _changes_are_read_by_number, "watch", Kind.STORMY),
         )
@@ -254,6 +256,15 @@ def _nobody_ends_it() -> Planting:
         return
 
     return patch.object(Sessions, "_abandon", abandon)
+
+
+def _control_never_ends() -> Planting:
+    truth = nodes._held
+
+    def held(session: Session) -> HeldSession:
+        return replace(truth(session), control_generation=session.controls)
+
+    return patch.object(nodes, "_held", held)
 
 
 @contextmanager

@@ -78,6 +78,13 @@ class NodesOverNetwork:
             session, lambda node: node.browsers.set_deadline(session.id, session.epoch, remaining), within=5.0
         )
 
+    async def set_control(self, session: Session, *, generation: int, held: bool) -> None:
+        await self._call(
+            session,
+            lambda node: node.browsers.set_control(session.id, session.epoch, generation, held=held),
+            within=5.0,
+        )
+
     async def _call(
         self, session: Session, work: Callable[[NodeModel], Coroutine[object, object, T]], *, within: float
     ) -> T:

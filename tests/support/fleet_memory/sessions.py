@@ -93,7 +93,8 @@ class MemorySessions:
                 for session in found
                 if (_place(session, query.order) < after if descending else _place(session, query.order) > after)
             ]
-        return page_of(found, page, key=lambda session: " ".join(str(part) for part in _place(session, query.order)))
+        listed = [_listed(session) for session in found]
+        return page_of(listed, page, key=lambda session: " ".join(str(part) for part in _place(session, query.order)))
 
     async def on_node(self, node_id: NodeId) -> list[Session]:
         return self._tables.held_by(node_id)
@@ -145,7 +146,7 @@ class MemorySessions:
         rows = sorted(
             (row for row in self._rows.values() if since <= row.change < position), key=lambda row: row.change
         )
-        return Changes(sessions=[row.session for row in rows], position=position)
+        return Changes(sessions=[_listed(row.session) for row in rows], position=position)
 
     def _all(self) -> Iterator[Session]:
         return (row.session for row in self._rows.values())
@@ -166,6 +167,14 @@ class MemorySessions:
     def _write(self, session: Session, due_time: datetime | None) -> None:
         row = SessionRow(session=session, due_time=due_time, change=self._tables.transaction)
         self._rows[session.id] = row
+
+
+def _listed(session: Session) -> Session:
+    """Return a session as lists have it: without secrets and receipts."""
+    if not session.sealed_secrets and (session.browser is None or not session.browser.receipts):
+        return session
+    browser = replace(session.browser, receipts=()) if session.browser else None
+    return replace(session, sealed_secrets="", browser=browser)
 
 
 def _place(session: Session, order: SessionOrder) -> tuple[str, ...]:

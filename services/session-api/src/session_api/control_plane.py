@@ -8,6 +8,7 @@ from fleetkit.clock import Clock
 from fleetkit.ids import IdSource
 from fleetkit.lifecycle import OwnedTasks
 from fleetkit.paging import PageTokens
+from fleetkit.sealing import SecretBox
 from session_api.usecases.access import Access
 from session_api.usecases.admission import Admission, QueuePolicy
 from session_api.usecases.changes import ChangeHub
@@ -21,6 +22,7 @@ from session_api.usecases.nodes import Nodes
 from session_api.usecases.organizations import Organizations
 from session_api.usecases.ports import Bells, Database, NodeGateway
 from session_api.usecases.reaping import Reaping
+from session_api.usecases.sealing import SecretSealing
 from session_api.usecases.sessions import Sessions
 from session_api.usecases.slots import Slots
 from session_api.usecases.starting import Starting
@@ -29,9 +31,14 @@ from session_api.usecases.watching import Watching
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlPolicy:
-    """What an operator decides. `token_secret` signs page and resume tokens, the same on every replica."""
+    """What an operator decides.
+
+    `token_secret`, the same on every replica, signs page and resume tokens and seals secrets of sessions. Start URLs
+    and proxies in private networks are refused unless `allow_private_urls`.
+    """
 
     node_lease: timedelta = timedelta(seconds=15)
+    allow_private_urls: bool = False
     queue: QueuePolicy = field(default_factory=QueuePolicy)
     token_secret: bytes
 
@@ -67,10 +74,14 @@ class ControlPlane:
             hub=self.hub,
             tasks=tasks,
             bells=bells,
+            sealing=SecretSealing(SecretBox(policy.token_secret)),
+            allow_private_urls=policy.allow_private_urls,
         )
         self.dispatching = Dispatching(database=database, starting=starting, tasks=tasks, bells=bells)
-        self.leasing = Leasing(database=database, bells=bells)
-        self.reaping = Reaping(database=database, ending=ending, tasks=tasks, bells=bells, lease=policy.node_lease)
+        self.leasing = Leasing(database=database, nodes=nodes, bells=bells)
+        self.reaping = Reaping(
+            database=database, nodes=nodes, ending=ending, tasks=tasks, bells=bells, lease=policy.node_lease
+        )
         self.watching = Watching(database=database, hub=self.hub, clock=clock, tokens=self.page_tokens)
         self.nodes = Nodes(
             database=database,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from fleetkit.errors import ResourceExhausted
 from fleetkit.ids import IdSource
-from session_api.domain.browser import BrowserSpec
+from session_api.domain.browser import BrowserSpec, SpecSecrets
 from session_api.domain.caller import Caller
 from session_api.domain.errors import NoCapacity, QueueFull, QuotaExceeded, RequestIdReused
 from session_api.domain.identifiers import SessionId
@@ -25,9 +25,13 @@ _RETRY_WHEN_FULL = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSession:
-    """What a caller asks for; None takes the default."""
+    """What a caller asks for; None takes the default. Its secrets are sealed before it is stored."""
 
     spec: BrowserSpec
+    secrets: SpecSecrets = field(default_factory=SpecSecrets, repr=False)
+    sealed_secrets: str = field(default="", repr=False)
+    # Tells the secrets from others.
+    secrets_fingerprint: str = field(default="", repr=False)
     timeout: timedelta | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     idle: IdlePolicy | None = None
@@ -42,6 +46,8 @@ class NewSession:
         if any(further) or self.queue_timeout is not None:
             # Only what is asked for counts, so that a retry finds its session also after an upgrade.
             text += json.dumps([str(part) for part in further])
+        if self.spec.wishes:
+            text += json.dumps([self.spec.wishes, self.secrets_fingerprint], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -66,7 +72,8 @@ class Admission:
     async def allocate(self, caller: Caller, request: NewSession) -> Session:
         """Return a new session, STARTING with its slot or QUEUED, or the one that the request's key made before.
 
-        Raises RequestIdReused, NoCapableNode, QuotaExceeded, and without a wish to wait NoCapacity or QueueFull.
+        Raises RequestIdReused, NoCapableNode, OptionUnavailable, QuotaExceeded, and without a wish to wait NoCapacity
+        or QueueFull.
         """
         try:
             return await self._allocate(caller, request)
@@ -141,6 +148,7 @@ class Admission:
             id=SessionId(self._ids.new("pbs")),
             organization_id=caller.organization_id,
             spec=request.spec,
+            sealed_secrets=request.sealed_secrets,
             timeout=min(asked, limit),
             lifetime_limit=limit,
             labels=request.labels,
@@ -163,10 +171,10 @@ class Admission:
         return may_open(caller.limits, used.open_sessions)
 
     async def _take_slot(self, tx: Transaction, new: Session, intake: Intake) -> Allocation | None:
-        """Take a slot unless others come first. Raises NoCapableNode."""
+        """Take a slot unless others come first. Raises NoCapableNode, OptionUnavailable."""
         if not intake.has_queue:
             return await self._slots.take(tx, new.spec)
-        newcomer = Waiting(session_id=new.id, organization_id=new.organization_id, browser_type=new.spec.browser_type)
+        newcomer = Waiting(session_id=new.id, organization_id=new.organization_id, need=new.spec.need)
         for entry, node in await next_turns(tx, newcomer=newcomer):
             if entry is newcomer and await tx.nodes.take_slot(node):
                 return node.allocation

@@ -91,7 +91,14 @@ class Nodes:
                 await self._ending.end(held.session_id, reason=CloseReason.BROWSER_CRASHED, holder=holder)
             elif held.state in {SessionState.STARTING, SessionState.RUNNING}:
                 remaining = (held.expire_time or beat.now + held.timeout) - beat.now
-                assignments.append(Assignment(session_id=held.session_id, epoch=held.epoch, remaining=remaining))
+                assignments.append(
+                    Assignment(
+                        session_id=held.session_id,
+                        epoch=held.epoch,
+                        remaining=remaining,
+                        control_generation=held.control_generation,
+                    )
+                )
         return assignments
 
 

@@ -80,7 +80,7 @@ class SessionRepository(Protocol):
         ...
 
     async def page(self, query: SessionQuery, page: PageRequest) -> Page[Session]:
-        """Return one page in the query's order."""
+        """Return one page in the query's order. What browsers reported about options is left out."""
         ...
 
     async def on_node(self, node_id: NodeId) -> list[Session]:
@@ -104,8 +104,9 @@ class SessionRepository(Protocol):
         ...
 
     async def changes(self, *, since: int) -> Changes:
-        """Return every session that changed at this position or after it. Raises ResumeTokenExpired for a position
-        that this database has not reached: it was restored from a backup.
+        """Return every session that changed at this position or after it, without what browsers reported about options.
+
+        Raises ResumeTokenExpired for a position that this database has not reached: it was restored from a backup.
         """
         ...
 
@@ -118,7 +119,7 @@ class SessionQueue(Protocol):
     """The queued sessions of the fleet."""
 
     async def waiting(self, *, limit: int) -> list[Waiting]:
-        """Return the `limit` oldest queued sessions of each organization."""
+        """Return, of each organization, the `limit` oldest queued sessions of each need."""
         ...
 
     async def shares(self, *, also: OrganizationId | None = None) -> dict[OrganizationId, Share]:
@@ -143,6 +144,8 @@ class HeldSession:
     client_count: int
     viewer_count: int
     has_idle_timeout: bool
+    # Of the control lease that a person holds; 0: nobody does.
+    control_generation: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,7 +339,11 @@ class NodeGateway(Protocol):
     """The browser-nodes. Every call is idempotent and ends within seconds."""
 
     async def start_browser(self, session: Session) -> BrowserFacts:
-        """Start, or find, the browser of an allocated session. Raises BrowserStartFailed, NodeUnavailable."""
+        """Start, or find, the browser of an allocated session.
+
+        Raises BrowserStartFailed, NodeUnavailable; OptionUnavailable, ProxyUnreachable or InvalidArgument for an option
+        that the node finds wrong.
+        """
         ...
 
     async def stop_browser(self, session: Session, *, reason: CloseReason) -> None:
@@ -345,6 +352,10 @@ class NodeGateway(Protocol):
 
     async def set_deadline(self, session: Session, *, remaining: timedelta) -> None:
         """Move the node's own deadline for a session. Raises NodeUnavailable."""
+        ...
+
+    async def set_control(self, session: Session, *, generation: int, held: bool) -> None:
+        """Say that a person has taken control of a session, or that this control has ended. Raises NodeUnavailable."""
         ...
 
 

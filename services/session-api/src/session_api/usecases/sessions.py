@@ -3,22 +3,26 @@
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 from datetime import timedelta
 
 from fleetkit.errors import FleetError
 from fleetkit.lifecycle import OwnedTasks
 from fleetkit.paging import Page, PageRequest
 from fleetkit.telemetry import log_context
+from session_api.domain.browser import SpecSecrets
 from session_api.domain.caller import Caller
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.errors import BrowserStartFailed, QueueTimedOut, SessionNotOpen
 from session_api.domain.identifiers import SessionId
 from session_api.domain.session import Session, SessionState
+from session_api.domain.spec_rules import check_spec
 from session_api.usecases.admission import Admission, NewSession
 from session_api.usecases.changes import ChangeHub
 from session_api.usecases.ending import Ending
 from session_api.usecases.ports import Bells, Database, NodeGateway
 from session_api.usecases.queries import SessionQuery
+from session_api.usecases.sealing import SecretSealing
 from session_api.usecases.starting import Starting
 
 log = logging.getLogger(__name__)
@@ -44,6 +48,8 @@ class Sessions:
         hub: ChangeHub,
         tasks: OwnedTasks,
         bells: Bells,
+        sealing: SecretSealing,
+        allow_private_urls: bool,
     ) -> None:
         self._database = database
         self._nodes = nodes
@@ -53,13 +59,18 @@ class Sessions:
         self._hub = hub
         self._tasks = tasks
         self._bells = bells
+        self._sealing = sealing
+        self._allow_private_urls = allow_private_urls
 
     async def create(self, caller: Caller, request: NewSession, *, wait: timedelta) -> Session:
         """Make a session and return it RUNNING, or as it is when `wait` is over.
 
-        Raises RequestIdReused, NoCapableNode, NoCapacity, QueueFull, QuotaExceeded; QueueTimedOut, BrowserStartFailed,
-        NodeUnavailable or SessionNotOpen when it did not come up: it is found under the request's idempotency key.
+        Raises InvalidArgument, OptionUnavailable, RequestIdReused, NoCapableNode, NoCapacity, QueueFull, QuotaExceeded;
+        QueueTimedOut, BrowserStartFailed, NodeUnavailable, SessionNotOpen, or for an option InvalidArgument,
+        OptionUnavailable or ProxyUnreachable when it did not come up: it is found under the request's idempotency key.
         """
+        check_spec(request.spec, allow_private=self._allow_private_urls)
+        request = self._sealed(caller, request)
         allocation = self._tasks.start(self._admission.allocate(caller, request))
         beginning = self._tasks.start(self._begin(allocation))
         try:
@@ -107,6 +118,17 @@ class Sessions:
         """End a session on its owner's request and return it in its final state. Raises SessionNotFound."""
         await self.get(caller, session_id)
         return await self._tasks.finish(self._ending.close(session_id, reason=CloseReason.USER_REQUESTED))
+
+    def _sealed(self, caller: Caller, request: NewSession) -> NewSession:
+        """Return the request without its secrets: from here on nobody reads them but the node."""
+        if not request.secrets:
+            return request
+        return replace(
+            request,
+            secrets=SpecSecrets(),
+            sealed_secrets=self._sealing.seal(request.secrets, caller.organization_id),
+            secrets_fingerprint=self._sealing.fingerprint(request.secrets),
+        )
 
     async def _begin(self, allocation: asyncio.Task[Session]) -> Session:
         session = await allocation

@@ -3,11 +3,10 @@
 import random
 from collections.abc import Awaitable, Callable, Set
 from contextlib import suppress
-from dataclasses import replace
 
 from fleetkit.clock import Clock
 from session_api.domain.browser import BrowserSpec
-from session_api.domain.errors import NoCapableNode
+from session_api.domain.errors import NoCapableNode, OptionUnavailable
 from session_api.domain.identifiers import NodeId
 from session_api.domain.node import Node
 from session_api.domain.placement import candidates
@@ -35,14 +34,15 @@ class Slots:
     async def take(
         self, tx: Transaction, spec: BrowserSpec, *, tried: Set[NodeId] = frozenset(), claim: Claim | None = None
     ) -> Allocation | None:
-        """Take a slot of a node that was not tried; None when every slot is taken. Raises NoCapableNode.
+        """Take a slot of a node that was not tried; None when every slot is taken.
 
-        `claim` does more than take the slot, where that is wanted; what it raises ends the search.
+        `claim` does more than take the slot, where that is wanted; what it raises ends the search. Raises
+        NoCapableNode, OptionUnavailable.
         """
         claim = claim or tx.nodes.take_slot
         if self._clock.monotonic() < self._good_until:
             # What the picture does not have, the fleet may have by now.
-            with suppress(NoCapableNode):
+            with suppress(NoCapableNode, OptionUnavailable):
                 allocation = await self._take_one(claim, spec, tried)
                 if allocation is not None:
                     return allocation
@@ -51,7 +51,7 @@ class Slots:
         return await self._take_one(claim, spec, tried)
 
     async def require_capable(self, tx: Transaction, spec: BrowserSpec) -> None:
-        """Raise NoCapableNode when no node of the fleet has such a browser."""
+        """Raise NoCapableNode or OptionUnavailable when no node of the fleet can serve such a session."""
         _ = candidates(await tx.nodes.all(), spec, chance=self._chance)
 
     async def _take_one(self, claim: Claim, spec: BrowserSpec, tried: Set[NodeId]) -> Allocation | None:
@@ -60,6 +60,6 @@ class Slots:
             nodes = [node for node in nodes if node.id not in tried]
         for node in candidates(nodes, spec, chance=self._chance)[:_MOST_TRIED]:
             if await claim(node):
-                self._picture[node.id] = replace(node, slots_used=node.slots_used + 1)
+                self._picture[node.id] = node.with_slot_taken()
                 return node.allocation
         return None

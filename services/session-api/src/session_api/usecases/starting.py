@@ -4,13 +4,15 @@ import contextlib
 import logging
 from collections.abc import Set
 
-from fleetkit.errors import FleetError
+from fleetkit.errors import FleetError, InvalidArgument
 from session_api.domain.browser import BrowserFacts
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.errors import (
     BrowserStartFailed,
     NoCapableNode,
     NodeUnavailable,
+    OptionUnavailable,
+    ProxyUnreachable,
     SessionChanged,
     SessionNotOpen,
 )
@@ -40,7 +42,8 @@ class Starting:
         """Start the browser of an allocated session and return the session RUNNING.
 
         When its node does not answer, the session moves to another one, under its next epoch. Raises
-        BrowserStartFailed or NodeUnavailable, the session is FAILED then; SessionNotOpen when somebody ended it.
+        BrowserStartFailed, NodeUnavailable, or what the node finds wrong with an option as OptionUnavailable,
+        ProxyUnreachable or InvalidArgument: the session is FAILED then; SessionNotOpen when somebody ended it.
         """
         if session.allocation is None:
             # Another create under the same key gave up its node, and has yet to take a slot of the next one, or died.
@@ -49,7 +52,7 @@ class Starting:
             browser = await self._nodes.start_browser(session)
         except NodeUnavailable as error:
             return await self._start_elsewhere(session, tried | {session.allocation.node_id}, error)
-        except BrowserStartFailed as error:
+        except (BrowserStartFailed, OptionUnavailable, ProxyUnreachable, InvalidArgument) as error:
             await self._fail(session, error)
             raise
         except FleetError as error:
@@ -121,7 +124,7 @@ class Starting:
                 return None
             try:
                 allocation = await self._slots.take(tx, current.spec, tried=tried)
-            except NoCapableNode:
+            except (NoCapableNode, OptionUnavailable):
                 return None
             if allocation is None:
                 return None

@@ -12,6 +12,7 @@ from session_api.adapters.postgres.session_rows import (
     ASSIGNMENTS,
     CHANGING,
     COLUMNS,
+    LISTED_COLUMNS,
     NAMES,
     PLACES,
     TYPED_PLACES,
@@ -205,7 +206,7 @@ class PostgresSessionRepository:
         # What runs now is left for the next time: its rows may become visible after those of later transactions.
         rows = await self._connection.fetch(
             "WITH reached AS MATERIALIZED (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xid)"
-            f" SELECT reached.xid::text::bigint AS position, {', '.join(f'session.{name}' for name in NAMES)}"
+            f" SELECT reached.xid::text::bigint AS position, {LISTED_COLUMNS}"
             " FROM reached LEFT JOIN fleet.session"
             " ON session.change_xid >= $1::bigint::text::xid8 AND session.change_xid < reached.xid"
             " ORDER BY session.change_xid",
