@@ -27,6 +27,7 @@ from session_api.usecases.sessions import Sessions
 from session_api.usecases.slots import Slots
 from session_api.usecases.starting import Starting
 from session_api.usecases.watching import Watching
+from session_api.usecases.wishes import Wishes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +75,9 @@ class ControlPlane:
             hub=self.hub,
             tasks=tasks,
             bells=bells,
-            sealing=SecretSealing(SecretBox(policy.token_secret)),
-            allow_private_urls=policy.allow_private_urls,
+            wishes=Wishes(
+                sealing=SecretSealing(SecretBox(policy.token_secret)), allow_private_urls=policy.allow_private_urls
+            ),
         )
         self.dispatching = Dispatching(database=database, starting=starting, tasks=tasks, bells=bells)
         self.leasing = Leasing(database=database, nodes=nodes, bells=bells)

@@ -3,27 +3,24 @@
 import asyncio
 import contextlib
 import logging
-from dataclasses import replace
 from datetime import timedelta
 
 from fleetkit.errors import FleetError
 from fleetkit.lifecycle import OwnedTasks
 from fleetkit.paging import Page, PageRequest
 from fleetkit.telemetry import log_context
-from session_api.domain.browser import SpecSecrets
 from session_api.domain.caller import Caller
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.errors import BrowserStartFailed, QueueTimedOut, SessionNotOpen
 from session_api.domain.identifiers import SessionId
 from session_api.domain.session import Session, SessionState
-from session_api.domain.spec_rules import check_spec
 from session_api.usecases.admission import Admission, NewSession
 from session_api.usecases.changes import ChangeHub
 from session_api.usecases.ending import Ending
 from session_api.usecases.ports import Bells, Database, NodeGateway
 from session_api.usecases.queries import SessionQuery
-from session_api.usecases.sealing import SecretSealing
 from session_api.usecases.starting import Starting
+from session_api.usecases.wishes import Wishes
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +45,7 @@ class Sessions:
         hub: ChangeHub,
         tasks: OwnedTasks,
         bells: Bells,
-        sealing: SecretSealing,
-        allow_private_urls: bool,
+        wishes: Wishes,
     ) -> None:
         self._database = database
         self._nodes = nodes
@@ -59,8 +55,7 @@ class Sessions:
         self._hub = hub
         self._tasks = tasks
         self._bells = bells
-        self._sealing = sealing
-        self._allow_private_urls = allow_private_urls
+        self._wishes = wishes
 
     async def create(self, caller: Caller, request: NewSession, *, wait: timedelta) -> Session:
         """Make a session and return it RUNNING, or as it is when `wait` is over.
@@ -69,8 +64,7 @@ class Sessions:
         QueueTimedOut, BrowserStartFailed, NodeUnavailable, SessionNotOpen, or for an option InvalidArgument,
         OptionUnavailable or ProxyUnreachable when it did not come up: it is found under the request's idempotency key.
         """
-        check_spec(request.spec, allow_private=self._allow_private_urls)
-        request = self._sealed(caller, request)
+        request = self._wishes.accepted(caller, request)
         allocation = self._tasks.start(self._admission.allocate(caller, request))
         beginning = self._tasks.start(self._begin(allocation))
         try:
@@ -118,17 +112,6 @@ class Sessions:
         """End a session on its owner's request and return it in its final state. Raises SessionNotFound."""
         await self.get(caller, session_id)
         return await self._tasks.finish(self._ending.close(session_id, reason=CloseReason.USER_REQUESTED))
-
-    def _sealed(self, caller: Caller, request: NewSession) -> NewSession:
-        """Return the request without its secrets: from here on nobody reads them but the node."""
-        if not request.secrets:
-            return request
-        return replace(
-            request,
-            secrets=SpecSecrets(),
-            sealed_secrets=self._sealing.seal(request.secrets, caller.organization_id),
-            secrets_fingerprint=self._sealing.fingerprint(request.secrets),
-        )
 
     async def _begin(self, allocation: asyncio.Task[Session]) -> Session:
         session = await allocation

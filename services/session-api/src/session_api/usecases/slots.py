@@ -36,8 +36,8 @@ class Slots:
     ) -> Allocation | None:
         """Take a slot of a node that was not tried; None when every slot is taken.
 
-        `claim` does more than take the slot, where that is wanted; what it raises ends the search. Raises
-        NoCapableNode, OptionUnavailable.
+        `claim` does more than take the slot, where that is wanted; what it raises ends the search. Raises NoCapableNode,
+        OptionUnavailable.
         """
         claim = claim or tx.nodes.take_slot
         if self._clock.monotonic() < self._good_until:

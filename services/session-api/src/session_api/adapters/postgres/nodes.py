@@ -27,12 +27,13 @@ _STATE = "CASE WHEN {stopping} OR {drain} IS NOT NULL THEN 'DRAINING' WHEN {cord
 # One row for each session that a node holds, one for a node that holds none. `heartbeat_time` is NULL for a node that
 # was not written: its registration has ended, unless it `is_busy`.
 _BEATS = (
-    "WITH report AS (SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[], $4::float8[], $5::float8[], $6::int[])"
-    " AS report (node_id, registration_id, is_stopping, cpu, memory, warm_browsers)),"
+    "WITH report AS (SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[], $4::float8[], $5::float8[],"
+    " $6::integer[]) AS report (node_id, registration_id, is_stopping, cpu, memory, warm_browsers)),"
     " known AS MATERIALIZED (SELECT node.id FROM fleet.node JOIN report ON node.id = report.node_id"
     " AND node.registration_id = report.registration_id WHERE node.state <> 'LOST' FOR NO KEY UPDATE OF node),"
     " beat AS (UPDATE fleet.node SET report_time = heartbeat_time, heartbeat_time = clock_timestamp(),"
-    " is_stopping = report.is_stopping, cpu = report.cpu, memory = report.memory, warm_browsers = report.warm_browsers,"
+    " is_stopping = report.is_stopping, cpu = report.cpu, memory = report.memory,"
+    " warm_browsers = report.warm_browsers,"
     f" state = {_STATE.format(stopping='report.is_stopping', drain='drain_time', cordoned='is_cordoned')}"
     " FROM known JOIN report ON report.node_id = known.id WHERE node.id = known.id"
     " RETURNING node.id, node.registration_id, node.heartbeat_time)"

@@ -39,7 +39,8 @@ _SAVE_STARTED = (
     f" INSERT INTO fleet.outbox ({WRITTEN}) SELECT {WRITTEN} FROM saved, {written_from(len(CHANGING) + 2)} ORDER BY number"
 )
 _ADD_PLACED = (
-    "WITH slot AS (UPDATE fleet.node SET slots_used = slots_used + 1"
+    "WITH slot AS (UPDATE fleet.node SET slots_used = slots_used + 1,"
+    " warm_browsers = GREATEST(warm_browsers - 1, 0)"
     f" WHERE id = ${len(NAMES) + 1} AND registration_id = ${NAMES.index('registration_id') + 1}"
     " AND state = 'ACTIVE' AND slots_used < slots RETURNING id),"
     f" told AS (INSERT INTO fleet.outbox ({WRITTEN})"
