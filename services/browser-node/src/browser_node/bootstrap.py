@@ -70,7 +70,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                 BrowserServicer(browsers), server
             ),
         )
-        doors = DoorServer(gate=TokenGate(keys=keys, browsers=browsers), doors={"attach": CdpDoor()})
+        doors = DoorServer(
+            gate=TokenGate(keys=keys, browsers=browsers),
+            doors={"attach": CdpDoor(scheme=settings.attach_url.partition(":")[0])},
+        )
         async with (
             channel(settings.session_api_address, tls=settings.tls) as session_api,
             channel(settings.artifact_store_address, retries=False, tls=settings.tls) as artifact_store,
