@@ -180,7 +180,7 @@ class Multiplexer:
         self.last_input = time.monotonic()
 
     def open(self, write: Callable[[bytes], None]) -> None:
-        """Begin to write to the browser."""
+        """Begin to write to the browser, message by message. `write` raises RuntimeError when that is over."""
         self._write = write
 
     # ---- towards the browser
@@ -199,7 +199,7 @@ class Multiplexer:
         if session_id is None:
             command.sessionId = root
         try:
-            self._write(encode(command) + b"\0")
+            self._write(encode(command))
         except RuntimeError:
             # The browser has gone, and the pipe's other end has not been read to its end yet.
             del self._pending[own_id]
