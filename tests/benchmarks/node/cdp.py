@@ -113,9 +113,12 @@ async def a_node() -> AsyncIterator[dict[str, str]]:
 async def a_stack() -> AsyncIterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         options = StackOptions(state_dir=Path(folder) / "stack", nodes=1, slots=2)
-        async with LocalStack(options) as stack, grpc.aio.insecure_channel(stack.grpc_address) as channel:
-            async with Fleet(stack, channel).session() as session:
-                yield {"node": session.attach.direct_url, "edge": session.attach.edge_url}
+        async with (
+            LocalStack(options) as stack,
+            grpc.aio.insecure_channel(stack.grpc_address) as channel,
+            Fleet(stack, channel).session() as session,
+        ):
+            yield {"node": session.attach.direct_url, "edge": session.attach.edge_url}
 
 
 async def main(arguments: argparse.Namespace) -> None:

@@ -40,7 +40,16 @@ _ACTIONS = frozenset(
     }
 )
 # What a client may not do while a person has control: type, click, and take the page away from under the hands.
-_DRIVES = ("Input.", "Page.navigate", "Page.reload", "Page.close", "Page.bringToFront", "Target.activateTarget")
+_DRIVES = (
+    "Input.",
+    "Page.bringToFront",
+    "Page.close",
+    "Page.navigate",
+    "Page.reload",
+    "Target.activateTarget",
+    # Whatever is inside.
+    "Target.sendMessageToTarget",
+)
 _HELD = "A person has control of this session: input and navigation of clients wait until it is handed back."
 
 
