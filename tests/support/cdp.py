@@ -76,8 +76,8 @@ class Place:
     def __init__(
         self,
         pipe: FakePipe,
-        access: CdpAccess = CdpAccess(),
-        control: Control = NobodyInControl(),  # noqa: B008
+        access: CdpAccess = CdpAccess(),  # noqa: B008  # a value
+        control: Control = NobodyInControl(),  # noqa: B008  # a value
     ) -> None:
         self.client = FakeClient()
         self.contexts: list[str] = []
@@ -114,7 +114,7 @@ async def attached(
     root: str,
     *,
     is_observer: bool = False,
-    control: Control = NobodyInControl(),  # noqa: B008
+    control: Control = NobodyInControl(),  # noqa: B008  # a value
 ) -> Place:
     """A client that has joined the browser with this root session."""
     place = Place(pipe, CdpAccess(is_observer=is_observer), control)

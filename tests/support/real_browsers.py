@@ -41,8 +41,8 @@ def a_signer() -> TokenSigner:
     return TokenSigner(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
 
 
-def attach_token(signer: TokenSigner, *, session_id: str = SESSION, epoch: int = 1) -> str:
-    return signer.sign(audience="attach", subject=session_id, ttl=timedelta(minutes=5), epoch=str(epoch), scope="full")
+def attach_token(signer: TokenSigner, *, session_id: str = SESSION, epoch: int = 1, scope: str = "full") -> str:
+    return signer.sign(audience="attach", subject=session_id, ttl=timedelta(minutes=5), epoch=str(epoch), scope=scope)
 
 
 def processes_of(pid: int) -> list[ProcessInfo]:
