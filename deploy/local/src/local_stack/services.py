@@ -94,6 +94,8 @@ class ServicePlan:
                 "FLEET_GRPC_LISTEN": self.grpc_address,
                 "FLEET_HTTP_LISTEN": self.address("session-api-http"),
                 "FLEET_EDGE_URL": self.url,
+                # People try their own web applications, on this machine.
+                "FLEET_ALLOW_PRIVATE_URLS": "true",
                 "FLEET_ARTIFACT_STORE_ADDRESS": self.address("artifact-store-grpc"),
                 "FLEET_TOKEN_PRIVATE_KEY_FILE": str(self.state.private_key),
             },
