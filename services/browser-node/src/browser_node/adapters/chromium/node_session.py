@@ -20,6 +20,7 @@ class NodeSession:
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._root: str | None = None
         self.root_tail = b""
+        self.pending = 0
 
     async def open(self) -> None:
         """Raises CdpError."""
@@ -41,6 +42,12 @@ class NodeSession:
         future = self._waiting.pop(int(message[6 : message.index(b",", 6)]), None)
         if future is not None and not future.done():
             future.set_result(message)
+
+    def pending_changed(self) -> None:
+        """The node does not flood its browsers."""
+
+    def root_ended(self) -> None:
+        """A browser-level session ends with the browser, and that is told otherwise."""
 
     async def call(
         self, method: str, params: dict[str, object] | None = None, session_id: str | None = None
