@@ -1,0 +1,17 @@
+"""Command-line flags that leave a browser no way out but its own port of the forwarder."""
+
+
+def egress_flags(port: int) -> list[str]:
+    """Return the flags of a browser that is born pointing at this port."""
+    return [
+        f"--proxy-server=http://127.0.0.1:{port}",
+        # Loopback pages too: without this the browser reaches them, and every server of the node, by itself.
+        "--proxy-bypass-list=<-loopback>",
+        # WebRTC only by what the proxy carries, which is no UDP. (The older `--force-webrtc-ip-handling-policy` does
+        # nothing with a value, and without one it ends the browser at the first offer.)
+        "--webrtc-ip-handling-policy=disable_non_proxied_udp",
+        "--disable-quic",
+        # Names are resolved by the forwarder alone: not by prefetch, and not by a DNS server that a page hints at.
+        "--dns-prefetch-disable",
+        "--disable-async-dns",
+    ]
