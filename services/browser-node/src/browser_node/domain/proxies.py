@@ -63,6 +63,10 @@ class Upstream:
                 raise ValueError("the credentials have control characters")
             if len(text.encode()) > 255:
                 raise ValueError("the credentials are longer than 255 bytes")
+        if scheme == UpstreamKind.SOCKS5 and not (username + password).isascii():
+            raise ValueError("credentials at a SOCKS5 proxy must be ASCII")
+        if bool(username) != bool(password) and (scheme == UpstreamKind.SOCKS5 or not username):
+            raise ValueError("the credentials must have a user name, and at a SOCKS5 proxy a password too")
         if ":" in username and scheme != UpstreamKind.SOCKS5:
             raise ValueError("a user name at an HTTP proxy cannot have a colon")
         try:

@@ -119,8 +119,16 @@ class BrowserConnection(asyncio.Protocol):
                 self._opening = asyncio.get_running_loop().create_task(self._serve(event))
                 self._opening.add_done_callback(self._opened)
                 return
-            if self._origin is not None and isinstance(event, h11.Data | h11.EndOfMessage):
+            if isinstance(event, h11.Data | h11.EndOfMessage):
+                self._send_body(event)
+
+    def _send_body(self, event: h11.Data | h11.EndOfMessage) -> None:
+        if self._origin is not None:
+            try:
                 self._origin.send(event)
+            except h11.LocalProtocolError:
+                # The server has answered something that ends the exchange.
+                self.abort()
 
     async def _serve(self, request: h11.Request) -> None:
         try:

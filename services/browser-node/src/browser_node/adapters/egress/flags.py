@@ -7,11 +7,12 @@ def egress_flags(port: int) -> list[str]:
         f"--proxy-server=http://127.0.0.1:{port}",
         # Loopback pages too: without this the browser reaches them, and every server of the node, by itself.
         "--proxy-bypass-list=<-loopback>",
-        # WebRTC only by what the proxy carries, which is no UDP. (The older `--force-webrtc-ip-handling-policy` does
-        # nothing with a value, and without one it ends the browser at the first offer.)
+        # WebRTC only by what the proxy carries, which is no UDP. The full browser knows the first form, the lean
+        # shell the second; each ignores the other's.
         "--webrtc-ip-handling-policy=disable_non_proxied_udp",
+        "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
         "--disable-quic",
-        # Names are resolved by the forwarder alone: not by prefetch, and not by a DNS server that a page hints at.
-        "--dns-prefetch-disable",
-        "--disable-async-dns",
+        # Names are resolved by the forwarder alone: the browser's own resolver, and with it prefetch and DNS over
+        # HTTPS, knows none.
+        "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
     ]
