@@ -88,6 +88,9 @@ async def _answer(web: Web, reader: asyncio.StreamReader, writer: asyncio.Stream
         writer.write(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n")
     else:
         status, headers, content = _plain(path, query, body)
+        closing = "connection: close" in head.lower()
+        if closing:
+            headers += b"connection: close\r\n"
         length = len(content)
         writer.write(
             b"HTTP/1.1 %b\r\ncontent-length: %d\r\naccess-control-allow-origin: *\r\n%b\r\n" % (status, length, headers)
@@ -95,6 +98,7 @@ async def _answer(web: Web, reader: asyncio.StreamReader, writer: asyncio.Stream
         if method != "HEAD":
             writer.write(content)
         await writer.drain()
+        return not closing
     return True
 
 

@@ -72,7 +72,7 @@ class UpstreamProxy:
             else:
                 path = "/" + target.split("/", 3)[3]
                 lines = [line for line in head.split("\r\n")[1:] if not line.lower().startswith("proxy-")]
-                far[1].write("\r\n".join([f"{method} {path} HTTP/1.1", *lines]).encode())
+                far[1].write("\r\n".join([f"{method} {path} HTTP/1.1", "connection: close", *lines]).encode())
             await _join((reader, writer), far)
             return
 
