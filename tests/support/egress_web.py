@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -30,7 +31,9 @@ class Web:
 
 
 @contextlib.asynccontextmanager
-async def serving_web(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Web]:
+async def serving_web(
+    host: str = "127.0.0.1", port: int = 0, *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Web]:
     web = Web()
     writers: set[asyncio.StreamWriter] = set()
 
@@ -45,7 +48,7 @@ async def serving_web(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[W
         web.open_connections -= 1
         writer.close()
 
-    server = await asyncio.start_server(serve, host, port)
+    server = await asyncio.start_server(serve, host, port, ssl=tls)
     web.port = server.sockets[0].getsockname()[1]
     try:
         yield web
