@@ -55,3 +55,15 @@ class RegistrationEnded(Aborted):
     """session-api knows a newer registration of this node, or has given this one up."""
 
     reason = "REGISTRATION_ENDED"
+
+
+class OptionUnavailable(FailedPrecondition):
+    """The session asks for an option that this node cannot serve."""
+
+    reason = "OPTION_UNAVAILABLE"
+
+
+class ProxyUnreachable(FailedPrecondition):
+    """The session's proxy does not answer as it should; the message says how far it came."""
+
+    reason = "PROXY_UNREACHABLE"
