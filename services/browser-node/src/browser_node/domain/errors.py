@@ -1,6 +1,6 @@
 """Refusals of a node, each with a reason of the contract."""
 
-from fleetkit.errors import Aborted, FailedPrecondition, NotFound, ResourceExhausted, Unavailable
+from fleetkit.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 
 
 class NodeFull(ResourceExhausted):
@@ -55,3 +55,16 @@ class RegistrationEnded(Aborted):
     """session-api knows a newer registration of this node, or has given this one up."""
 
     reason = "REGISTRATION_ENDED"
+
+
+class OptionUnavailable(FailedPrecondition):
+    """This node cannot serve an option of the session."""
+
+    reason = "OPTION_UNAVAILABLE"
+
+
+class InvalidOption(InvalidArgument):
+    """An option of the session has a value that no browser could take."""
+
+    def __init__(self, option: str, why: str) -> None:
+        super().__init__(f"{option}: {why}.", fields={f"spec.{option}": why})
