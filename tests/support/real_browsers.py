@@ -201,7 +201,7 @@ async def hosting_real_browsers(
         spool = DiskSpool(root / "spool", ids=ids)
         await spool.recover()
         plots = BrowserPlots(scratch=scratch, accounts=accounts)
-        known: Mapping[Model, Program] = programs or await asyncio.to_thread(the_programs)
+        known = programs if programs is not None else await asyncio.to_thread(the_programs)
         starter, pooled = BrowserStarter(plots), known[pooled_model(known)]
         pool = WarmPool(
             start=lambda: starter.start(pooled),

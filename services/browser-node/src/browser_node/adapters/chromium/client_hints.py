@@ -1,4 +1,7 @@
-"""Client hints that go with a user agent that was asked for: a site that compares the two finds no difference."""
+"""Client hints that go with a user agent that was asked for: a site that compares the two finds no difference.
+
+`navigator.platform` is not among what is told: Chrome forgets it when a page moves to another process.
+"""
 
 import re
 
@@ -70,20 +73,3 @@ def _platform(user_agent: str) -> tuple[str, str, str, str]:
     if "Linux" in user_agent:
         return "Linux", "", "x86", ""
     return "", "", "", ""
-
-
-def navigator_platform(user_agent: str) -> str:
-    """Return what `navigator.platform` says beside a user agent; empty where that does not tell."""
-    if "iPhone" in user_agent:
-        return "iPhone"
-    if "iPad" in user_agent:
-        return "iPad"
-    if "Android" in user_agent:
-        return "Linux armv81"
-    if "Windows" in user_agent:
-        return "Win32"
-    if "Macintosh" in user_agent:
-        return "MacIntel"
-    if "Linux" in user_agent or "CrOS" in user_agent:
-        return "Linux x86_64"
-    return ""

@@ -37,9 +37,10 @@ _KNOWLEDGE = """
   const letters = [...'abcdefghijklmnopqrstuvwxyz'];
   const tags = letters.flatMap(a => letters.map(b => a + b)).concat('fil');
   const taken = zone => { try { new Intl.DateTimeFormat('en', {timeZone: zone}); return true } catch { return false } };
+  const present = new Set(Intl.supportedValuesOf('timeZone'));
   return {
     languages: Intl.DateTimeFormat.supportedLocalesOf(tags),
-    timezones: [...Intl.supportedValuesOf('timeZone'), ...ZONES.filter(taken)],
+    timezones: [...present, ...ZONES.filter(zone => !present.has(zone) && taken(zone))],
   };
 })()
 """

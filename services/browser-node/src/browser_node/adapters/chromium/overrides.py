@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from browser_node.adapters.chromium.client_hints import client_hints, navigator_platform
+from browser_node.adapters.chromium.client_hints import client_hints
 from browser_node.adapters.chromium.multiplexer import CdpError, Multiplexer
 from browser_node.adapters.chromium.node_session import NodeSession
 from browser_node.adapters.chromium.receipts import Observation, question
@@ -69,8 +69,6 @@ def page_commands(options: BrowserOptions) -> Commands:
         agent: dict[str, object] = {"userAgent": options.user_agent}
         if options.locale:
             agent["acceptLanguage"] = accept_language(options.locale)
-        if platform := navigator_platform(options.user_agent):
-            agent["platform"] = platform
         if (hints := client_hints(options.user_agent)) is not None:
             agent["userAgentMetadata"] = hints
         commands.append(("Emulation.setUserAgentOverride", agent))
@@ -122,16 +120,20 @@ class Overrides:
         if self._options.permissions:
             await self._grant()
         if not self._commands and self._options.viewport is None:
-            answer = await self._session.call("Target.attachToTarget", {"targetId": self._page, "flatten": True})
-            self._first.set_result(str(answer["sessionId"]))
+            # Announces the session like auto-attaching does, before it answers.
+            await self._session.call("Target.attachToTarget", {"targetId": self._page, "flatten": True})
+            await self._announced()
             return
         # Answered when the pages that are there have been announced.
         await self._session.call("Target.setAutoAttach", _auto_attach(_NEW_PAGES))
-        async with asyncio.timeout(_ANNOUNCEMENT_SECONDS):
-            first = await asyncio.shield(self._first)
+        first = await self._announced()
         await asyncio.gather(
             self._resize(self._page), *(self._session.call(method, params, first) for method, params in self._commands)
         )
+
+    async def _announced(self) -> str:
+        async with asyncio.timeout(_ANNOUNCEMENT_SECONDS):
+            return await asyncio.shield(self._first)
 
     async def _grant(self) -> None:
         permissions = list(self._options.permissions)

@@ -37,6 +37,8 @@ class Observation:
     languages: Sequence[str]
     locale: str
     timezone: str
+    # How the browser calls the zone that was asked for.
+    asked_timezone: str
     page_size: str
     permissions: Mapping[str, str] = field(default_factory=dict)
 
@@ -47,6 +49,7 @@ class Observation:
             languages=[str(language) for language in value["languages"]],
             locale=str(value["locale"]),
             timezone=str(value["timezone"]),
+            asked_timezone=str(value["askedTimezone"]),
             page_size=str(value["pageSize"]),
             permissions={str(name): str(state) for name, state in value["permissions"].items()},
         )
@@ -61,8 +64,10 @@ def question(options: BrowserOptions) -> str:
     try {{ permissions[option] = (await navigator.permissions.query({{name}})).state }} catch {{ }}
   }}
   const format = Intl.DateTimeFormat().resolvedOptions();
+  const asked = Intl.DateTimeFormat('en', {{timeZone: {json.dumps(options.timezone or "UTC")}}}).resolvedOptions();
   return {{
     userAgent: navigator.userAgent, languages: navigator.languages, locale: format.locale, timezone: format.timeZone,
+    askedTimezone: asked.timeZone,
     pageSize: `${{innerWidth}}x${{innerHeight}}`, permissions,
   }};
 }})()"""
@@ -103,7 +108,7 @@ def page_receipts(options: BrowserOptions, seen: Observation | None) -> list[Rec
         if options.locale:
             receipts.append(_locale(options.locale, seen))
         if options.timezone:
-            receipts.append(_timezone(options.timezone, seen.timezone))
+            receipts.append(_timezone(options.timezone, seen))
         if options.permissions:
             receipts.append(_permissions(options.permissions, seen.permissions))
     if options.geolocation is not None:
@@ -134,12 +139,11 @@ def _locale(asked: str, seen: Observation) -> Receipt:
     return _compared("locale", asked, seen.locale, same=False, message=why)
 
 
-def _timezone(asked: str, reported: str) -> Receipt:
-    if asked == reported:
-        return _compared("timezone", asked, reported, same=True)
-    return _compared(
-        "timezone", asked, reported, same=False, message="The browser may know the same zone by another name."
-    )
+def _timezone(asked: str, seen: Observation) -> Receipt:
+    if seen.timezone != seen.asked_timezone:
+        return _compared("timezone", asked, seen.timezone, same=False)
+    message = "" if seen.timezone == asked else "The browser's own name of the same zone."
+    return _compared("timezone", asked, seen.timezone, same=True, message=message)
 
 
 def _permissions(asked: Sequence[str], states: Mapping[str, str]) -> Receipt:
