@@ -15,7 +15,7 @@ fetch('/sub' + location.pathname);
 
 @dataclass
 class OptionSite:
-    """Pages at 127.0.0.1, which are the same at localhost: another site to a browser."""
+    """Pages at 127.0.0.1, which are the same at 127.0.0.2: another site to a browser."""
 
     port: int = 0
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
@@ -24,7 +24,7 @@ class OptionSite:
         return f"http://127.0.0.1:{self.port}/{name}" + (f"?frame={quote(frame, safe='')}" if frame else "")
 
     def elsewhere(self, name: str) -> str:
-        return f"http://localhost:{self.port}/{name}"
+        return f"http://127.0.0.2:{self.port}/{name}"
 
     def requests_of(self, url: str) -> list[dict[str, str]]:
         """Headers of the requests for a page and of those that it sent, names in lower case."""
@@ -53,5 +53,6 @@ async def serving_option_pages() -> AsyncIterator[OptionSite]:
     site = OptionSite()
     server = await asyncio.start_server(site.answer, "127.0.0.1", 0)
     site.port = server.sockets[0].getsockname()[1]
-    async with server:
+    second = await asyncio.start_server(site.answer, "127.0.0.2", site.port)
+    async with server, second:
         yield site

@@ -29,9 +29,12 @@ from browser_node.adapters.chromium.processes import ProcessInfo, all_processes,
 from browser_node.adapters.chromium.program import Program
 from browser_node.adapters.chromium.room import Room
 from browser_node.adapters.disk_spool import DiskSpool
+from browser_node.adapters.egress.forwarder import forwarding
 from browser_node.adapters.fleet_keys import FleetKeys, TokenGate
 from browser_node.domain.browser import BrowserKind, SessionId
+from browser_node.domain.egress import EgressPolicy, EgressRule
 from browser_node.domain.options import BrowserOptions, BrowserTier
+from browser_node.domain.proxies import ProxyLocations
 from browser_node.usecases.browsers import Browsers
 from browser_node.usecases.ports import SpooledArtifact
 from fleetkit.clock import SystemClock
@@ -39,6 +42,9 @@ from fleetkit.ids import RandomIds
 from fleetkit.tokens import TokenSigner
 from tests.support.node_fakes import SESSION, FakeMachine, an_order
 from tests.support.waiting import eventually
+
+# Pages of tests are on loopback.
+LOOPBACK_TOO = EgressPolicy(allow=(EgressRule.parse("127.0.0.0/8"), EgressRule.parse("::1")))
 
 
 def a_signer() -> TokenSigner:
@@ -188,12 +194,16 @@ def short_folder() -> Iterator[Path]:
 
 @contextlib.asynccontextmanager
 async def hosting_real_browsers(
-    programs: Mapping[Model, Program] | None = None, *, warm: int = 0, slots: int = 2
+    programs: Mapping[Model, Program] | None = None,
+    *,
+    warm: int = 0,
+    slots: int = 2,
+    locations: ProxyLocations = ProxyLocations(),  # noqa: B008  # never changes
 ) -> AsyncIterator[Host]:
     """Host sessions in this process; `warm` browsers stand ready once `Host.warm` was awaited."""
     ids, keys, signer, clock = RandomIds(), FleetKeys(), a_signer(), SystemClock()
     keys.trust(signer.public_key_pem, node_id="nod_1")
-    with contextlib.ExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         accounts = await asyncio.to_thread(stack.enter_context, claimed_accounts())
         root = stack.enter_context(short_folder())
         scratch = Scratch(root / "b")
@@ -201,8 +211,9 @@ async def hosting_real_browsers(
         spool = DiskSpool(root / "spool", ids=ids)
         await spool.recover()
         plots = BrowserPlots(scratch=scratch, accounts=accounts)
+        forwarder = await stack.enter_async_context(forwarding(policy=LOOPBACK_TOO, locations=locations))
         known = programs if programs is not None else await asyncio.to_thread(the_programs)
-        starter, pooled = BrowserStarter(plots), known[pooled_model(known)]
+        starter, pooled = BrowserStarter(plots=plots, forwarder=forwarder), known[pooled_model(known)]
         pool = WarmPool(
             start=lambda: starter.start(pooled),
             room=Room(plots=plots, machine=FakeMachine(), slots=slots).beside,

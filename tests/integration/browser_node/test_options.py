@@ -152,6 +152,7 @@ async def test_receipts_say_what_the_browser_reports(host: Host) -> None:
         "geolocation",
         "headers",
         "permissions",
+        "proxy_location",
     ]
     states = {option: receipt.state for option, receipt in receipts.items()}
     unverified = {option for option, state in states.items() if state is ReceiptState.UNVERIFIED}
@@ -182,7 +183,7 @@ async def test_nothing_asked_leaves_the_browser_as_it_is(host: Host, site: Optio
     page = (await attach(playwright, host)).contexts[0].pages[0]
     await page.goto(site.page("plain"))
 
-    assert list(receipts_of(browser.facts)) == ["browser_type", "tier", "viewport"]
+    assert list(receipts_of(browser.facts)) == ["browser_type", "tier", "viewport", "proxy_location"]
     assert await page.evaluate("[innerWidth, innerHeight]") == [1280, 720]
     assert await page.evaluate("navigator.userAgent") == browser.facts.user_agent
 

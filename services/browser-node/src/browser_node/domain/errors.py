@@ -58,7 +58,7 @@ class RegistrationEnded(Aborted):
 
 
 class OptionUnavailable(FailedPrecondition):
-    """This node cannot serve an option of the session."""
+    """The session asks for an option that this node cannot serve."""
 
     reason = "OPTION_UNAVAILABLE"
 
@@ -68,3 +68,9 @@ class InvalidOption(InvalidArgument):
 
     def __init__(self, option: str, why: str) -> None:
         super().__init__(f"{option}: {why}.", fields={f"spec.{option}": why})
+
+
+class ProxyUnreachable(FailedPrecondition):
+    """The session's proxy does not answer as it should; the message says how far it came."""
+
+    reason = "PROXY_UNREACHABLE"

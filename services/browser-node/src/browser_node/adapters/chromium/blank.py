@@ -10,6 +10,8 @@ from browser_node.adapters.chromium.browser import BrowserPipe
 from browser_node.adapters.chromium.multiplexer import CdpError
 from browser_node.adapters.chromium.program import Program
 from browser_node.adapters.chromium.tree import BrowserTree
+from browser_node.adapters.egress.flags import egress_flags
+from browser_node.adapters.egress.port import EgressPort
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ class BlankBrowser:
         tree: BrowserTree,
         pipe: BrowserPipe,
         program: Program,
+        egress: EgressPort,
         version: dict[str, Any],  # the result of Browser.getVersion
         page: str,
         page_size: str,
@@ -34,6 +37,7 @@ class BlankBrowser:
         self.tree = tree
         self.pipe = pipe
         self.program = program
+        self.egress = egress
         self.product = str(version["product"])
         self.user_agent = str(version["userAgent"])
         # The target of its page, and the size of that by the browser's word.
@@ -62,13 +66,18 @@ class BlankBrowser:
         await self.tree.remove()
 
 
-async def start_blank(tree: BrowserTree, program: Program, *, flags: Sequence[str] = ()) -> BlankBrowser:
-    """Start a browser and wait for its page. Raises OSError, CdpError; the tree is the caller's to remove."""
-    pipe, version = await start_process(tree, program, flags=flags)
+async def start_blank(tree: BrowserTree, program: Program, egress: EgressPort) -> BlankBrowser:
+    """Start a browser whose only way out is `egress`, and wait for its page.
+
+    Raises OSError, CdpError; the tree is the caller's to remove.
+    """
+    pipe, version = await start_process(tree, program, flags=egress_flags(egress.number))
     page = await _first_page(pipe)
     window = (await pipe.call("Browser.getWindowForTarget", {"targetId": page}))["bounds"]
     size = f"{window['width']}x{window['height'] - program.row.frame_height}"
-    return BlankBrowser(tree=tree, pipe=pipe, program=program, version=version, page=page, page_size=size)
+    return BlankBrowser(
+        tree=tree, pipe=pipe, program=program, egress=egress, version=version, page=page, page_size=size
+    )
 
 
 async def start_process(

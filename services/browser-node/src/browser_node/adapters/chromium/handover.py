@@ -19,6 +19,7 @@ from browser_node.adapters.chromium.receipts import (
 from browser_node.domain.artifact import ArtifactOrigin
 from browser_node.domain.browser import BrowserFacts, StartOrder
 from browser_node.domain.options import BrowserOptions, Receipt, ReceiptState
+from browser_node.domain.proxies import Route
 from browser_node.usecases.ports import ArtifactSpool
 from fleetkit.ids import IdSource
 
@@ -41,8 +42,11 @@ class HandOver:
         self._spool = spool
         self._ids = ids
 
-    async def give(self, blank: BlankBrowser, order: StartOrder, start: Start) -> ChromiumBrowser:
-        """Return the session's browser. Raises CdpError, OptionUnavailable; the blank one is then the caller's still."""
+    async def give(self, blank: BlankBrowser, order: StartOrder, start: Start, route: Route) -> ChromiumBrowser:
+        """Return the session's browser.
+
+        Raises CdpError, OptionUnavailable, ProxyUnreachable; the blank one is then the caller's still.
+        """
         origin = ArtifactOrigin(
             session_id=order.session_id, artifact_token=order.artifact_token, trace_headers=order.trace_headers
         )
@@ -53,7 +57,7 @@ class HandOver:
             origin=origin,
             spool=self._spool,
         )
-        settled = SettledOptions(blank, order)
+        settled = SettledOptions(blank, order, route)
         await asyncio.gather(downloads.start(), settled.apply())
 
         def cover(context_id: str) -> None:
@@ -83,20 +87,24 @@ class HandOver:
 class SettledOptions:
     """What one session asked of its browser, and what came of it after `apply`."""
 
-    def __init__(self, blank: BlankBrowser, order: StartOrder) -> None:
+    def __init__(self, blank: BlankBrowser, order: StartOrder, route: Route) -> None:
         self._blank = blank
         self._order = order
+        self._route = route
         self._options = order.options
         self._overrides = _overrides(blank, order.options)
         self.user_agent = order.options.user_agent or blank.user_agent
         self.receipts: tuple[Receipt, ...] = ()
 
     async def apply(self) -> None:
-        """Raises CdpError, OptionUnavailable."""
+        """Raises CdpError, OptionUnavailable, ProxyUnreachable."""
         seen: Observation | None = None
         receipts = default_receipts(
             self._options, kind=self._order.kind, product=self._blank.product, page_size=self._blank.page_size
         )
+        # Before anything that could want to go out.
+        await self._blank.egress.use(self._route)
+        receipts.append(self._blank.egress.receipt(self._options))
         if self._overrides is not None:
             await self._overrides.hold()
             if is_seen_by_pages(self._options):

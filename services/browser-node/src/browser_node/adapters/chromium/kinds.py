@@ -92,6 +92,8 @@ _FLAGS = (
     "--disable-crash-reporter",
     "--disable-search-engine-choice-screen",
     "--mute-audio",
+    # Without this Chrome draws a warning above the page about flags that it calls unsupported.
+    "--test-type",
     # A container's /dev/shm is 64 MB; pages that outgrow it crash.
     "--disable-dev-shm-usage",
     # Pages that are not in front go on working: runs and people look at different ones.

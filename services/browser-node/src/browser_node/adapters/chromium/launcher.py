@@ -13,10 +13,12 @@ from browser_node.adapters.chromium.multiplexer import CdpError
 from browser_node.adapters.chromium.plots import BrowserPlots
 from browser_node.adapters.chromium.pool import WarmPool
 from browser_node.adapters.chromium.program import Program
+from browser_node.adapters.egress.forwarder import Forwarder
 from browser_node.domain.browser import BrowserKind, InstalledBrowser, StartOrder
 from browser_node.domain.errors import BrowserStartFailed, BrowserTypeUnavailable, InvalidOption, OptionUnavailable
 from browser_node.domain.option_rules import check_options
 from browser_node.domain.options import BrowserOptions, BrowserTier
+from browser_node.domain.proxies import Route
 
 log = logging.getLogger(__name__)
 
@@ -30,15 +32,18 @@ _POOL_EMPTY = Start(False, "No browser stood ready.")
 class BrowserStarter:
     """Starts blank browsers."""
 
-    def __init__(self, plots: BrowserPlots) -> None:
+    def __init__(self, *, plots: BrowserPlots, forwarder: Forwarder) -> None:
         self._plots = plots
+        self._forwarder = forwarder
 
     async def start(self, program: Program) -> BlankBrowser:
         """Return a browser with a blank page. Raises BrowserStartFailed; leaves nothing when it fails."""
         tree = self._plots.new()
         try:
             async with asyncio.timeout(_START_TIMEOUT.total_seconds()):
-                return await start_blank(tree, program)
+                port = await self._forwarder.open(owner=tree.user)
+                tree.finally_do(lambda: self._forwarder.close(port))
+                return await start_blank(tree, program, port)
         except (OSError, CdpError, TimeoutError) as error:
             log.warning("a browser did not start: %s", error, extra={"output": await tree.log_tail()})
             await tree.remove()
@@ -46,6 +51,10 @@ class BrowserStarter:
         except BaseException:
             await asyncio.shield(tree.remove())
             raise
+
+    def route_for(self, options: BrowserOptions) -> Route:
+        """Return a session's way out. Raises OptionUnavailable, InvalidArgument."""
+        return self._forwarder.route_for(options)
 
 
 class ChromiumLauncher:
@@ -87,12 +96,13 @@ class ChromiumLauncher:
         program = self._program(order.kind, order.options.tier)
         check_options(order.options)
         _check_known(order.options, program)
+        route = self._starter.route_for(order.options)
         with self._pool.standing_back():
             while True:
                 blank, start = await self._blank(program)
                 try:
                     async with asyncio.timeout(_START_TIMEOUT.total_seconds()):
-                        return await self._hand_over.give(blank, order, start)
+                        return await self._hand_over.give(blank, order, start, route)
                 except (CdpError, OSError, TimeoutError) as error:
                     log.warning("a browser could not be given to its session: %s", error)
                     await blank.discard()
@@ -138,7 +148,3 @@ def _check_known(options: BrowserOptions, program: Program) -> None:
     if options.extensions:
         value = ", ".join(options.extensions)
         raise OptionUnavailable("This node has no extensions.", option="extensions", value=value)
-    if options.proxy_location:
-        raise OptionUnavailable("This node has no proxies.", option="proxy_location", value=options.proxy_location)
-    if options.proxy is not None:
-        raise OptionUnavailable("This node has no proxies.", option="proxy", value="")

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class BrowserTree:
         self._process: ChromeProcess | None = None
         self._pipe: Pipe | None = None
         self._removed = False
+        self._last: list[Callable[[], Awaitable[None]]] = []
         self._exited = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
         self.folders = BrowserFolders(Path())
@@ -91,6 +92,10 @@ class BrowserTree:
         if self._watch is not None:
             await self._exited.wait()
 
+    def finally_do(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Let `remove` do something more once no process is left. It must not raise."""
+        self._last.append(action)
+
     async def log_tail(self) -> str:
         return await asyncio.to_thread(log_tail, self.folders.log)
 
@@ -106,6 +111,8 @@ class BrowserTree:
         await self.fell()
         if self._process is not None and self._watch is None:
             await self._process.exited()
+        for action in self._last:
+            await action()
         if self.folders.root != Path():
             await asyncio.to_thread(self._scratch.wipe, self.folders)
         self._accounts.give_back(self._place)
