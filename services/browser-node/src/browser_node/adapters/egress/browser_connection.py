@@ -8,6 +8,7 @@ from typing import Protocol, cast
 import h11
 
 from browser_node.adapters.egress.dialer import Link, Unreachable, authorization
+from browser_node.adapters.egress.limits import PortLimits
 from browser_node.adapters.egress.messages import read_target, refusal, request_onward, response_back
 from browser_node.adapters.egress.origin import Event, OriginConnection
 from browser_node.adapters.egress.tunnel import Traffic, Tunnel
@@ -18,8 +19,6 @@ log = logging.getLogger(__name__)
 _MOST_HEADER_BYTES = 256 * 1024
 # What may come while the connection to the outside is being opened, before the browser is no longer read.
 _MOST_EARLY_BYTES = 64 * 1024
-_HEADER_TIMEOUT = timedelta(seconds=10)
-_IDLE_TIMEOUT = timedelta(seconds=90)
 _PROXY_AUTHENTICATION_REQUIRED = 407
 _SWITCHING = 101
 
@@ -29,6 +28,9 @@ class Gate(Protocol):
 
     @property
     def traffic(self) -> Traffic: ...
+
+    @property
+    def limits(self) -> PortLimits: ...
 
     def admits(self, transport: asyncio.Transport) -> bool:
         """Tell whether the process at the other end may use this port."""
@@ -55,6 +57,8 @@ class BrowserConnection(asyncio.Protocol):
         self._opening: asyncio.Task[None] | None = None
         self._early = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._header_begun = False
+        self._origin_full = False
         self._reading = True
         self._gone = False
 
@@ -66,7 +70,7 @@ class BrowserConnection(asyncio.Protocol):
             self._transport.abort()
             return
         self._gate.add(self)
-        self._expect(_IDLE_TIMEOUT)
+        self._expect(self._gate.limits.idle_timeout)
 
     def abort(self) -> None:
         """Close both sides at once."""
@@ -81,8 +85,10 @@ class BrowserConnection(asyncio.Protocol):
             self._early += len(data)
             self._update_reading()
             return
-        if self._http.their_state is h11.IDLE and self._timer is not None and self._expected == _IDLE_TIMEOUT:
-            self._expect(_HEADER_TIMEOUT)
+        if self._http.their_state is h11.IDLE and not self._header_begun:
+            # Once for each header: a client that sends a byte now and then gains nothing.
+            self._header_begun = True
+            self._expect(self._gate.limits.header_timeout)
         self._read_request()
 
     def eof_received(self) -> None:
@@ -115,6 +121,7 @@ class BrowserConnection(asyncio.Protocol):
                 return
             if isinstance(event, h11.Request):
                 self._expect(None)
+                self._header_begun = False
                 self._early = 0
                 self._opening = asyncio.get_running_loop().create_task(self._serve(event))
                 self._opening.add_done_callback(self._opened)
@@ -221,7 +228,7 @@ class BrowserConnection(asyncio.Protocol):
             if self._origin is not None and not self._origin.next_cycle():
                 self._drop_origin()
             self._http.start_next_cycle()
-            self._expect(_IDLE_TIMEOUT)
+            self._expect(self._gate.limits.idle_timeout)
             self._update_reading()
             asyncio.get_running_loop().call_soon(self._read_request)
         else:
@@ -260,16 +267,13 @@ class BrowserConnection(asyncio.Protocol):
             for event in (response, h11.Data(data=body), h11.EndOfMessage()):
                 self._write(event)
         self._transport.close()
-        self._expect(_HEADER_TIMEOUT)
+        self._expect(self._gate.limits.header_timeout)
 
     def _drop_origin(self) -> None:
         if self._origin is not None:
             self._origin.abandon()
             self._origin = None
         self._origin_full = False
-
-    _origin_full = False
-    _expected: timedelta | None = None
 
     def _update_reading(self) -> None:
         if self._gone or self._transport.is_closing():
@@ -289,7 +293,6 @@ class BrowserConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._expected = within
         if within is not None:
             self._timer = asyncio.get_running_loop().call_later(within.total_seconds(), self.abort)
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from browser_node.adapters.egress.dialer import Dialer
 from browser_node.adapters.egress.health import ProxyHealth
+from browser_node.adapters.egress.limits import PortLimits
 from browser_node.adapters.egress.peers import PeerUsers
 from browser_node.adapters.egress.port import EgressPort
 from browser_node.adapters.egress.resolver import Resolver, SystemResolver
@@ -18,16 +19,20 @@ from browser_node.domain.proxies import ProxyLocations, Route
 from fleetkit.lifecycle import background, every
 
 _CHECK_INTERVAL = timedelta(seconds=30)
+_LIMITS = PortLimits()
 
 
 class Forwarder:
     """Opens ports. Made by `forwarding`."""
 
-    def __init__(self, *, dialer: Dialer, locations: ProxyLocations, peers: PeerUsers, ports: "OpenPorts") -> None:
+    def __init__(
+        self, *, dialer: Dialer, locations: ProxyLocations, peers: PeerUsers, ports: "OpenPorts", limits: PortLimits
+    ) -> None:
         self._dialer = dialer
         self._locations = locations
         self._peers = peers
         self._ports = ports
+        self._limits = limits
         self.health = ProxyHealth(dialer=dialer, locations=locations.upstreams)
 
     @property
@@ -51,7 +56,7 @@ class Forwarder:
     async def open(self, *, owner: int | None) -> EgressPort:
         """Open a port for the browser of this user, None for the node's own. It has to be closed again."""
         user = os.geteuid() if owner is None else owner
-        port = EgressPort(dialer=self._dialer, health=self.health, peers=self._peers, owner=user)
+        port = EgressPort(dialer=self._dialer, health=self.health, peers=self._peers, owner=user, limits=self._limits)
         await port.listen()
         self._ports.add(port)
         return port
@@ -97,6 +102,7 @@ async def forwarding(
     resolver: Resolver | None = None,
     tls: ssl.SSLContext | None = None,
     check_interval: timedelta = _CHECK_INTERVAL,
+    limits: PortLimits = _LIMITS,
 ) -> AsyncIterator[Forwarder]:
     """Run a forwarder within the block, which closes what is open at its end.
 
@@ -109,7 +115,7 @@ async def forwarding(
     if tls is None:
         tls = await asyncio.to_thread(ssl.create_default_context)
     dialer = Dialer(policy=policy, resolver=resolver or system, tls=tls, own=ports)
-    forwarder = Forwarder(dialer=dialer, locations=locations, peers=peers, ports=ports)
+    forwarder = Forwarder(dialer=dialer, locations=locations, peers=peers, ports=ports, limits=limits)
     checks = [every(check_interval, forwarder.health.check_all)] if locations.upstreams else []
     try:
         async with background(*checks):

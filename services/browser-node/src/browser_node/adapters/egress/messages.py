@@ -35,10 +35,11 @@ def read_target(target: bytes) -> Target:
         raise EgressDenied("A proxy takes http:// URLs and CONNECT.")
     rest = target[len(_SCHEME) :]
     end = min((at for at in (rest.find(sign) for sign in _STARTS_PATH) if at >= 0), default=len(rest))
+    if b"\\" in rest[:end]:
+        # Some read it as a slash, some do not: what stands before an `@` would be the host or not.
+        raise EgressDenied("The host is not valid.")
     authority = rest[:end].rpartition(b"@")[2]
     path = rest[end:].partition(b"#")[0]
-    if b"\\" in authority:
-        raise EgressDenied("The host is not valid.")
     destination = Destination.parse(authority.decode("ascii"), default_port=80)
     return Target(destination, authority, path if path.startswith(b"/") else b"/" + path)
 

@@ -6,6 +6,7 @@ import random
 from browser_node.adapters.egress.browser_connection import BrowserConnection
 from browser_node.adapters.egress.dialer import Dialer, Link, Unreachable
 from browser_node.adapters.egress.health import ProxyHealth, check
+from browser_node.adapters.egress.limits import PortLimits
 from browser_node.adapters.egress.peers import PeerUsers
 from browser_node.adapters.egress.tunnel import Traffic, Tunnel
 from browser_node.domain.egress import Destination, EgressDenied
@@ -14,17 +15,19 @@ from browser_node.domain.options import BrowserOptions, Receipt
 from browser_node.domain.proxies import Route, Upstream, receipt_of
 
 _LOOPBACK = "127.0.0.1"
-_MOST_CONNECTIONS = 1024
 
 
 class EgressPort:
     """Refuses everything until `use`. Only processes of the user `owner` are served."""
 
-    def __init__(self, *, dialer: Dialer, health: ProxyHealth, peers: PeerUsers, owner: int) -> None:
+    def __init__(
+        self, *, dialer: Dialer, health: ProxyHealth, peers: PeerUsers, owner: int, limits: PortLimits
+    ) -> None:
         self._dialer = dialer
         self._health = health
         self._peers = peers
         self._owner = owner
+        self.limits = limits
         self._members: set[BrowserConnection | Tunnel] = set()
         self._server: asyncio.Server | None = None
         self._route: Route | None = None
@@ -81,7 +84,7 @@ class EgressPort:
     # For its connections.
 
     def admits(self, transport: asyncio.Transport) -> bool:
-        if len(self._members) >= _MOST_CONNECTIONS:
+        if len(self._members) >= self.limits.connections:
             return False
         peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         if not peer or not own:
