@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 Commands = list[tuple[str, dict[str, object]]]
 
 _ATTACHED = b'{"method":"Target.attachedToTarget"'
+_DETACHED = b'{"method":"Target.detachedFromTarget"'
+# A process has one of these for all its pages: it goes with the page that set it first.
+_OF_A_PROCESS = frozenset({"Emulation.setLocaleOverride", "Emulation.setTimezoneOverride"})
 _NEW_PAGES: list[dict[str, object]] = [
     {"type": "page"},
     {"type": "service_worker"},
@@ -52,7 +55,16 @@ class _Attached(msgspec.Struct, gc=False):
     params: _AttachedParams
 
 
-_decode = msgspec.json.Decoder(_Attached).decode
+class _DetachedParams(msgspec.Struct, gc=False):
+    sessionId: str  # noqa: N815  # the protocol's name
+
+
+class _Detached(msgspec.Struct, gc=False):
+    params: _DetachedParams
+
+
+_decode_attached = msgspec.json.Decoder(_Attached).decode
+_decode_detached = msgspec.json.Decoder(_Detached).decode
 
 
 def accept_language(locale: str) -> str:
@@ -104,14 +116,14 @@ class Overrides:
         options: BrowserOptions,
         *,
         page: str,
-        frame_height: int,
     ) -> None:
         self._session = NodeSession(multiplexer, self._on_event)
         self._options = options
         self._page = page
         self._commands = page_commands(options)
-        self._frame_height = frame_height
         self._first: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        # What the node is attached to.
+        self._attached: set[str] = set()
         self._chores: set[asyncio.Task[None]] = set()
 
     async def hold(self) -> None:
@@ -174,10 +186,21 @@ class Overrides:
         return await self._session.call(method, params, self._first.result())
 
     def _on_event(self, message: bytes) -> None:
-        if not message.startswith(_ATTACHED):
-            return
-        attached = _decode(message).params
-        session_id, target = attached.sessionId, attached.targetInfo
+        if message.startswith(_ATTACHED):
+            attached = _decode_attached(message).params
+            self._on_attached(attached.sessionId, attached.targetInfo)
+        elif message.startswith(_DETACHED):
+            self._on_detached(_decode_detached(message).params.sessionId)
+
+    def _on_detached(self, session_id: str) -> None:
+        self._attached.discard(session_id)
+        for method, params in self._commands:
+            if method in _OF_A_PROCESS:
+                for other in self._attached:
+                    self._session.tell(method, params, other)
+
+    def _on_attached(self, session_id: str, target: _Target) -> None:
+        self._attached.add(session_id)
         self._session.tell("Target.setAutoAttach", _auto_attach(_BELOW_A_PAGE), session_id)
         if target.targetId == self._page and not self._first.done():
             self._first.set_result(session_id)
@@ -205,9 +228,8 @@ class Overrides:
         if viewport is None:
             return
         window = await self._session.call("Browser.getWindowForTarget", {"targetId": target_id})
-        wanted = {"width": viewport.width, "height": viewport.height + self._frame_height}
-        if {name: window["bounds"].get(name) for name in wanted} != wanted:
-            await self._session.call("Browser.setWindowBounds", {"windowId": window["windowId"], "bounds": wanted})
+        size = {"width": viewport.width, "height": viewport.height}
+        await self._session.call("Browser.setContentsSize", {"windowId": window["windowId"], **size})
 
 
 def _auto_attach(kinds: list[dict[str, object]]) -> dict[str, object]:
