@@ -17,7 +17,10 @@ _ATTACH_URL = re.compile(r"wss?://[^/?#]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Addresses are `host:port`. `scratch_dir` is where browsers' folders live; the state may be elsewhere."""
+    """Addresses are `host:port`. `scratch_dir` is where browsers' folders live; the state may be elsewhere.
+
+    `warm_browsers` is how many browsers stand ready while the node has room for them.
+    """
 
     session_api_address: str
     artifact_store_address: str
@@ -32,6 +35,8 @@ class Settings:
     state_dir: Path
     scratch_dir: Path | None
     chrome_binary: Path | None
+    edge_binary: Path | None
+    warm_browsers: int
     allow_no_sandbox: bool
     egress: EgressPolicy
     proxy_locations: ProxyLocations = field(repr=False)
@@ -43,9 +48,8 @@ class Settings:
         session_api = reader.text("FLEET_SESSION_API_ADDRESS")
         artifact_store = reader.text("FLEET_ARTIFACT_STORE_ADDRESS")
         listen = reader.text("FLEET_GRPC_LISTEN", "0.0.0.0:50061")
-        scratch_dir = reader.optional_text("FLEET_SCRATCH_DIR")
-        chrome_binary = reader.optional_text("FLEET_CHROME_BINARY")
         attach_listen = reader.text("FLEET_ATTACH_LISTEN", "0.0.0.0:9223")
+        slots = reader.integer("FLEET_SLOTS", 4, minimum=1)
         settings = cls(
             session_api_address=session_api,
             artifact_store_address=artifact_store,
@@ -63,10 +67,13 @@ class Settings:
             ),
             attach_listen=attach_listen,
             attach_url=reader.text("FLEET_ATTACH_URL"),
-            slots=reader.integer("FLEET_SLOTS", 4, minimum=1),
+            slots=slots,
             state_dir=reader.path("FLEET_STATE_DIR"),
-            scratch_dir=Path(scratch_dir) if scratch_dir else None,
-            chrome_binary=Path(chrome_binary) if chrome_binary else None,
+            scratch_dir=_optional_path(reader, "FLEET_SCRATCH_DIR"),
+            chrome_binary=_optional_path(reader, "FLEET_CHROME_BINARY"),
+            edge_binary=_optional_path(reader, "FLEET_EDGE_BINARY"),
+            # Each takes the memory of a browser with a blank page.
+            warm_browsers=reader.integer("FLEET_WARM_BROWSERS", min(2, slots)),
             allow_no_sandbox=reader.flag("FLEET_ALLOW_NO_SANDBOX", False),
             egress=_read_egress(reader, own=(listen, attach_listen, session_api, artifact_store)),
             proxy_locations=_read_locations(reader),
@@ -80,6 +87,11 @@ class Settings:
         if faults:
             raise SettingsError(faults)
         return settings
+
+
+def _optional_path(reader: SettingsReader, name: str) -> Path | None:
+    text = reader.optional_text(name)
+    return Path(text) if text else None
 
 
 def _read_egress(reader: SettingsReader, *, own: Iterable[str]) -> EgressPolicy:
