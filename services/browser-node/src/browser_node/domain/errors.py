@@ -55,3 +55,9 @@ class RegistrationEnded(Aborted):
     """session-api knows a newer registration of this node, or has given this one up."""
 
     reason = "REGISTRATION_ENDED"
+
+
+class OptionUnavailable(FailedPrecondition):
+    """The node cannot serve an option of the session. Metadata: option, value."""
+
+    reason = "OPTION_UNAVAILABLE"
