@@ -148,7 +148,7 @@ def short_folder() -> Iterator[Path]:
 
 
 @contextlib.asynccontextmanager
-async def hosting_real_browsers() -> AsyncIterator[Host]:
+async def hosting_real_browsers(program: Path | None = None) -> AsyncIterator[Host]:
     ids, keys, signer = RandomIds(), FleetKeys(), a_signer()
     keys.trust(signer.public_key_pem, node_id="nod_1")
     with contextlib.ExitStack() as stack:
@@ -159,9 +159,8 @@ async def hosting_real_browsers() -> AsyncIterator[Host]:
         spool = DiskSpool(root / "spool", ids=ids)
         await spool.recover()
         plots = BrowserPlots(scratch=scratch, accounts=accounts)
-        programs = {
-            BrowserKind.CHROME: Program(path=await asyncio.to_thread(chrome_program), product="", sandboxed=True)
-        }
+        path = program or await asyncio.to_thread(chrome_program)
+        programs = {BrowserKind.CHROME: Program(path=path, product="", sandboxed=True)}
         launcher = ChromiumLauncher(plots=plots, programs=programs, spool=spool, ids=ids)
         browsers = Browsers(launcher=launcher, clock=SystemClock(), slots=2, parallel_starts=1)
         host = Host(browsers=browsers, spool=spool, scratch=root / "b", accounts=accounts, signer=signer)

@@ -15,7 +15,11 @@ _ATTACH_URL = re.compile(r"wss?://[^/?#]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Addresses are `host:port`. `scratch_dir` is where browsers' folders live; the state may be elsewhere."""
+    """Addresses are `host:port`. `scratch_dir` is where browsers' folders live; the state may be elsewhere.
+
+    `extensions_dir` holds the operator's unpacked extensions, a folder each; `ad_blocker_dir` is what
+    `python -m browser_node.adblock` has made, without it the ad blocker knows its starter list.
+    """
 
     session_api_address: str
     artifact_store_address: str
@@ -31,6 +35,8 @@ class Settings:
     scratch_dir: Path | None
     chrome_binary: Path | None
     allow_no_sandbox: bool
+    extensions_dir: Path | None
+    ad_blocker_dir: Path | None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -41,6 +47,8 @@ class Settings:
         listen = reader.text("FLEET_GRPC_LISTEN", "0.0.0.0:50061")
         scratch_dir = reader.optional_text("FLEET_SCRATCH_DIR")
         chrome_binary = reader.optional_text("FLEET_CHROME_BINARY")
+        extensions_dir = reader.optional_text("FLEET_EXTENSIONS_DIR")
+        ad_blocker_dir = reader.optional_text("FLEET_AD_BLOCKER_DIR")
         settings = cls(
             session_api_address=session_api,
             artifact_store_address=artifact_store,
@@ -63,6 +71,8 @@ class Settings:
             scratch_dir=Path(scratch_dir) if scratch_dir else None,
             chrome_binary=Path(chrome_binary) if chrome_binary else None,
             allow_no_sandbox=reader.flag("FLEET_ALLOW_NO_SANDBOX", False),
+            extensions_dir=Path(extensions_dir) if extensions_dir else None,
+            ad_blocker_dir=Path(ad_blocker_dir) if ad_blocker_dir else None,
         )
         reader.finish()
         faults = []

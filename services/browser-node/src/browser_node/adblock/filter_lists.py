@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from browser_node.adblock.hiding import EXTENDED, HIDING, Hiding
 from browser_node.adblock.network_rules import NotConvertible, Rule, SparedHost, network_rule
 
-_HEADER = re.compile(r"!\s*(title|homepage|licen[cs]e|version|last modified|copyright|author)\s*:\s*(.+)", re.IGNORECASE)
+_HEADER = re.compile(
+    r"!\s*(title|homepage|licen[cs]e|version|last modified|copyright|author)\s*:\s*(.+)", re.IGNORECASE
+)
 _MAX_HEADER = 300
 
 

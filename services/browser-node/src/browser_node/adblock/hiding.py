@@ -20,18 +20,17 @@ def selector_of(text: str) -> str:
     selector = text.strip()
     if selector.startswith(("+js", "^", "@")) or _PROCEDURAL.search(selector):
         raise NotConvertible("procedural")
-    if not selector or not selector.isprintable() or re.search(r"[{};<]|/\*|\\$", selector):
-        raise NotConvertible("selector")
-    if not _balanced(selector):
+    if not selector or not selector.isprintable() or selector.endswith("\\") or not _closed(selector):
         raise NotConvertible("selector")
     return selector
 
 
-def _balanced(selector: str) -> bool:
-    """Tell whether every bracket and quotation ends: a style sheet goes on reading until it does."""
+def _closed(selector: str) -> bool:
+    """Tell whether every bracket and quotation ends, and nothing else begins: a style sheet reads on until it does."""
     opened: list[str] = []
     quote = ""
     characters = iter(selector)
+    previous = ""
     for character in characters:
         if character == "\\":
             next(characters, None)
@@ -41,8 +40,12 @@ def _balanced(selector: str) -> bool:
             quote = character
         elif character in "([":
             opened.append(character)
-        elif character in _PAIRS and (not opened or opened.pop() != _PAIRS[character]):
+        elif character in _PAIRS:
+            if not opened or opened.pop() != _PAIRS[character]:
+                return False
+        elif character in "{};<@" or (character == "*" and previous == "/"):
             return False
+        previous = character
     return not opened and not quote
 
 

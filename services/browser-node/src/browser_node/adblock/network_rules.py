@@ -38,7 +38,11 @@ _HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-
 _PATTERN_HOST = re.compile(r"[a-z0-9.-]+\.([a-z]{2,}|xn--[a-z0-9-]+)")
 _WHOLE_HOST = re.compile(rf"\|\|(?P<host>{_HOST.pattern})\^")
 
-Action = TypedDict("Action", {"type": str})
+
+class Action(TypedDict):
+    """What becomes of a request."""
+
+    type: str
 
 
 class Condition(TypedDict, total=False):

@@ -1,0 +1,155 @@
+"""Extensions in real browsers: the ad blocker, and the operator's own."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from browser_node.adapters.chromium.extensions.loader import ExtensionLoader
+from browser_node.adapters.chromium.extensions.shelf import ExtensionShelf, UnusableExtensions, stocked_shelf
+from browser_node.domain.errors import OptionUnavailable
+from browser_node.domain.options import ReceiptState
+from tests.support.extended_browsers import ExtendedBrowser, Page
+from tests.support.real_browsers import Host, hosting_real_browsers
+from tests.support.sites import Sites, chrome_that_stays_on_loopback, serving_sites
+
+_NEWS = """<!doctype html><title>loading</title>
+<h1 id=headline>News</h1> <div class=ad-overlay style="position:fixed;inset:0;z-index:9">Buy!</div>
+<div class=advert id=advert>Buy more!</div>
+<script src="http://securepubads.doubleclick.net:PORT/ad.js"></script>
+<script src="http://news.example:PORT/own.js"></script>
+<img src="http://sb.scorecardresearch.com:PORT/hit.png">"""
+PAGES: dict[str, str | bytes] = {
+    "news.example/": _NEWS,
+    "news.example/own.js": "document.title = 'ready'",
+    "securepubads.doubleclick.net/ad.js": "window.adRan = true",
+    "sb.scorecardresearch.com/hit.png": b"",
+}
+_LOOK = """JSON.stringify({
+  title: document.title, ad: window.adRan === true,
+  overlay: document.querySelector('.ad-overlay').offsetHeight > 0, advert: advert.offsetHeight > 0,
+  headline: headline.offsetHeight > 0, sheets: document.adoptedStyleSheets.length, styles: document.styleSheets.length,
+  attributes: document.querySelector('.ad-overlay').getAttribute('style'),
+})"""
+_OVERLAY = "position:fixed;inset:0;z-index:9"
+_CLEAN = {
+    "title": "ready",
+    "ad": False,
+    "overlay": False,
+    "advert": False,
+    "headline": True,
+    "sheets": 0,
+    "styles": 0,
+    "attributes": _OVERLAY,
+}
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[Path]:
+    with chrome_that_stays_on_loopback() as program:
+        yield program
+
+
+@pytest.fixture
+async def host(program: Path) -> AsyncIterator[Host]:
+    async with hosting_real_browsers(program) as host:
+        yield host
+
+
+@contextlib.asynccontextmanager
+async def a_shelf(host: Host, *, extensions: Path | None = None) -> AsyncIterator[ExtensionShelf]:
+    with contextlib.ExitStack() as stack:
+        shelf = stocked_shelf(host.scratch / "extensions", extensions=extensions, ad_blocker=None)
+        yield await asyncio.to_thread(stack.enter_context, shelf)
+        await asyncio.to_thread(stack.close)
+
+
+@pytest.fixture
+async def sites() -> AsyncIterator[Sites]:
+    async with serving_sites(PAGES) as sites:
+        yield sites
+
+
+def an_extension(folder: Path, **manifest: object) -> Path:
+    """Write an unpacked extension that marks every page."""
+    folder.mkdir(parents=True)
+    script = {"matches": ["<all_urls>"], "js": ["mark.js"], "run_at": "document_start"}
+    content = {"manifest_version": 3, "name": "Marker", "version": "3.1", "content_scripts": [script], **manifest}
+    (folder / "manifest.json").write_text(json.dumps(content))
+    (folder / "mark.js").write_text("document.documentElement.dataset.marked = 'yes'")
+    return folder
+
+
+async def look(page: Page) -> dict[str, object]:
+    seen: dict[str, object] = json.loads(await page.value(_LOOK))
+    return seen
+
+
+async def test_ads_are_blocked_on_the_first_navigation_of_a_warm_browser_in_every_context(
+    host: Host, sites: Sites
+) -> None:
+    without = await ExtendedBrowser.start(host, number=1)
+    control = await without.first_page()
+    await control.open(sites.url("news.example/"))
+    assert await look(control) == {**_CLEAN, "ad": True, "overlay": True, "advert": True}
+    assert "sb.scorecardresearch.com/hit.png" in sites.requested
+    sites.requested.clear()
+
+    async with a_shelf(host) as shelf:
+        warm = await ExtendedBrowser.start(host, number=2)
+        loaded = await warm.load(ExtensionLoader(shelf, captcha_solver=None), "ad-blocker")
+        page, own = await warm.first_page(), await warm.page_in_own_context()
+        for each in (page, own):
+            await each.open(sites.url("news.example/"))
+            assert await look(each) == _CLEAN
+
+    assert {name.split("/")[0] for name in sites.requested} == {"news.example"}
+    assert loaded.receipt.state is ReceiptState.APPLIED
+    assert loaded.receipt.requested == "ad-blocker"
+    assert loaded.receipt.reported.startswith("ad-blocker: Browserfleet ad blocker 1.0 (")
+
+
+async def test_the_operators_extension_is_loaded_by_its_name(host: Host, sites: Sites, tmp_path: Path) -> None:
+    an_extension(tmp_path / "marker").chmod(0o700)
+    async with a_shelf(host, extensions=tmp_path) as shelf:
+        loader = ExtensionLoader(shelf, captcha_solver=None)
+        assert loader.names == ("ad-blocker", "marker")
+        browser = await ExtendedBrowser.start(host)
+        loaded = await browser.load(loader, "marker", "ad-blocker")
+        page = await browser.page_in_own_context()
+        await page.open(sites.url("news.example/"))
+
+        assert await page.value("document.documentElement.dataset.marked") == "yes"
+        assert await look(page) == _CLEAN
+        assert "marker: Marker 3.1 (" in loaded.receipt.reported
+        with pytest.raises(OptionUnavailable) as refused:
+            await browser.load(loader, "captcha-solver")
+        assert refused.value.metadata == {"option": "extensions", "value": "captcha-solver"}
+
+
+async def test_an_extension_that_the_browser_does_not_load_is_found_at_the_start(host: Host, tmp_path: Path) -> None:
+    an_extension(tmp_path / "good")
+    an_extension(tmp_path / "bad", content_scripts="none")
+    async with a_shelf(host, extensions=tmp_path) as shelf:
+        browser = await ExtendedBrowser.start(host)
+        with pytest.raises(UnusableExtensions, match=r"bad: the browser does not load it") as raised:
+            await browser.prove(ExtensionLoader(shelf, captcha_solver=None))
+        assert len(raised.value.faults) == 1
+
+
+async def test_copies_of_sessions_share_files_and_take_nothing_from_the_shelf(host: Host) -> None:
+    async with a_shelf(host) as shelf:
+        extension = shelf.get("ad-blocker")
+        assert extension is not None
+        browser = await ExtendedBrowser.start(host)
+        await browser.load(ExtensionLoader(shelf, captcha_solver=None), "ad-blocker")
+        copy = browser._tree.folders.root / "x-ad-blocker"
+
+        def links() -> tuple[int, bool, bool]:
+            rules = (copy / "rules.json").stat()
+            return rules.st_nlink, (copy / "_metadata").is_dir(), (extension.folder / "_metadata").exists()
+
+        assert await asyncio.to_thread(links) == (2, True, False)
