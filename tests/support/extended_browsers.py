@@ -48,6 +48,15 @@ class ExtendedBrowser:
         created = await self._session.call("Target.createTarget", {"url": "about:blank", "browserContextId": context})
         return await self._page(created["targetId"])
 
+    async def frame(self, url: str) -> "Page":
+        """The frame that shows `url` in a process of its own."""
+
+        async def find() -> str | None:
+            targets = (await self._session.call("Target.getTargets"))["targetInfos"]
+            return next((each["targetId"] for each in targets if each["type"] == "iframe" and each["url"] == url), None)
+
+        return await self._page(await eventually(find, within=15, what=f"a frame shows {url}"))
+
     async def _page(self, target_id: str) -> "Page":
         attached = await self._session.call("Target.attachToTarget", {"targetId": target_id, "flatten": True})
         return Page(self._session, str(attached["sessionId"]))

@@ -159,7 +159,7 @@ async def hosting_real_browsers(program: Path | None = None) -> AsyncIterator[Ho
         spool = DiskSpool(root / "spool", ids=ids)
         await spool.recover()
         plots = BrowserPlots(scratch=scratch, accounts=accounts)
-        path = program or await asyncio.to_thread(chrome_program)
+        path = program if program is not None else await asyncio.to_thread(chrome_program)
         programs = {BrowserKind.CHROME: Program(path=path, product="", sandboxed=True)}
         launcher = ChromiumLauncher(plots=plots, programs=programs, spool=spool, ids=ids)
         browsers = Browsers(launcher=launcher, clock=SystemClock(), slots=2, parallel_starts=1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from browser_node.adapters.captcha.settings import SolverSettings, read_captcha_solver
 from fleetkit.rpc.tls import TlsIdentity, read_tls
 from fleetkit.settings import Secret, SettingsError, SettingsReader
 
@@ -37,6 +38,7 @@ class Settings:
     allow_no_sandbox: bool
     extensions_dir: Path | None
     ad_blocker_dir: Path | None
+    captcha_solver: SolverSettings | None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -73,6 +75,7 @@ class Settings:
             allow_no_sandbox=reader.flag("FLEET_ALLOW_NO_SANDBOX", False),
             extensions_dir=Path(extensions_dir) if extensions_dir else None,
             ad_blocker_dir=Path(ad_blocker_dir) if ad_blocker_dir else None,
+            captcha_solver=read_captcha_solver(reader),
         )
         reader.finish()
         faults = []
