@@ -43,7 +43,7 @@ def read_captcha_solver(reader: SettingsReader) -> SolverSettings | None:
     solver = reader.optional_text(_SOLVER)
     key = reader.optional_secret(_KEY)
     settings = SolverSettings(
-        url=None if solver in {None, _OFFLINE} else solver,
+        url=None if solver in {None, _OFFLINE} else str(solver).rstrip("/"),
         key=key or Secret(""),
         task_types={**DEFAULT_TASK_TYPES, **_task_types(reader)},
         poll_interval=reader.duration("FLEET_CAPTCHA_SOLVER_POLL_INTERVAL", timedelta(seconds=3)),

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 _WORLD = "browserfleet"
 _BINDING = "fleetCaptchaFound"
 _AT_ONCE = 2
+# Of what pages report, so many times the tasks is listened to: a page can make up captchas without end.
+_SIGHTINGS_PER_TASK = 10
 # A page can answer slowly, or never: its own code runs when it is told.
 _PAGE_TIMEOUT = timedelta(seconds=10)
 
@@ -75,6 +77,7 @@ class BrowserWatch:
         self._solver = solver
         self._settings = settings
         self._tasks_left = settings.tasks_per_session
+        self._sightings_left = settings.tasks_per_session * _SIGHTINGS_PER_TASK
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._solving: set[asyncio.Task[None]] = set()
         self._solved = metrics.get_meter(__name__).create_counter(
@@ -115,8 +118,9 @@ class BrowserWatch:
         tell("Target.setAutoAttach", _attach_to("iframe"), session_id)
 
     def _on_found(self, event: _CalledEvent) -> None:
-        if event.params.name != _BINDING:
+        if event.params.name != _BINDING or self._sightings_left == 0:
             return
+        self._sightings_left -= 1
         sighting = _decode_sighting(event.params.payload)
         frame = _Frame(self._session, event.sessionId, event.params.executionContextId, sighting.number)
         task = asyncio.create_task(self._handle(sighting.challenge(), frame))
