@@ -13,7 +13,7 @@ def main(arguments: list[str]) -> int:
     """Convert, and say what became of the lists."""
     parser = argparse.ArgumentParser(prog="python -m browser_node.adblock", description=__doc__)
     parser.add_argument(
-        "--list", dest="lists", type=Path, nargs="+", action="extend", default=[], metavar="FILE",
+        "--list", dest="lists", type=Path, nargs="*", action="extend", default=[], metavar="FILE",
         help="filter lists in Adblock Plus syntax, besides the built-in starter list",
     )  # fmt: skip
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make; must not exist")

@@ -15,7 +15,7 @@ class _Reader(Protocol):
 
 
 class OfflineSolver:
-    """Solves image captchas only. About half of those with four digits are read, longer ones hardly ever."""
+    """Solves image captchas only: three of four with four digits, hardly any with mixed letters."""
 
     def __init__(self, reader: _Reader) -> None:
         self._reader = reader
