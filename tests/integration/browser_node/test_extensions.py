@@ -10,6 +10,8 @@ import pytest
 
 from browser_node.adapters.chromium.extensions.loader import ExtensionLoader
 from browser_node.adapters.chromium.extensions.shelf import ExtensionShelf, UnusableExtensions, stocked_shelf
+from browser_node.adblock.extension import write_extension
+from browser_node.adblock.filter_lists import FilterList
 from browser_node.domain.errors import OptionUnavailable
 from browser_node.domain.options import ReceiptState
 from tests.support.extended_browsers import ExtendedBrowser, Page
@@ -22,10 +24,18 @@ _NEWS = """<!doctype html><title>loading</title>
 <script src="http://securepubads.doubleclick.net:PORT/ad.js"></script>
 <script src="http://news.example:PORT/own.js"></script>
 <img src="http://sb.scorecardresearch.com:PORT/hit.png">"""
+_LISTED = """<!doctype html><div class=teaser>1</div><div class=promo>2</div><div class=everywhere>3</div><script>
+const ran = [];
+const shows = (name) => document.querySelector("." + name).offsetHeight > 0;
+const look = () => JSON.stringify({ teaser: shows("teaser"), promo: shows("promo"), everywhere: shows("everywhere"), ran });
+</script><script src="http://cdn.example.org:PORT/ad.js"></script><script src="http://cdn.example.org:PORT/needed.js"></script>"""
 PAGES: dict[str, str | bytes] = {
     "news.example/": _NEWS,
     "news.example/own.js": "document.title = 'ready'",
     "securepubads.doubleclick.net/ad.js": "window.adRan = true",
+    **{f"{name}/": _LISTED for name in ("www.example.org", "news.example.org", "quiet.example.org", "other.example")},
+    "cdn.example.org/ad.js": "ran.push('ad')",
+    "cdn.example.org/needed.js": "ran.push('needed')",
     "sb.scorecardresearch.com/hit.png": b"",
 }
 _LOOK = """JSON.stringify({
@@ -60,11 +70,15 @@ async def host(program: Path) -> AsyncIterator[Host]:
 
 
 @contextlib.asynccontextmanager
-async def a_shelf(host: Host, *, extensions: Path | None = None) -> AsyncIterator[ExtensionShelf]:
+async def a_shelf(
+    host: Host, *, extensions: Path | None = None, ad_blocker: Path | None = None
+) -> AsyncIterator[ExtensionShelf]:
     with contextlib.ExitStack() as stack:
-        shelf = stocked_shelf(host.scratch / "extensions", extensions=extensions, ad_blocker=None)
-        yield await asyncio.to_thread(stack.enter_context, shelf)
-        await asyncio.to_thread(stack.close)
+        shelf = stocked_shelf(host.scratch / "extensions", extensions=extensions, ad_blocker=ad_blocker)
+        try:
+            yield await asyncio.to_thread(stack.enter_context, shelf)
+        finally:
+            await asyncio.to_thread(stack.close)
 
 
 @pytest.fixture
@@ -110,6 +124,37 @@ async def test_ads_are_blocked_on_the_first_navigation_of_a_warm_browser_in_ever
     assert loaded.receipt.state is ReceiptState.APPLIED
     assert loaded.receipt.requested == "ad-blocker"
     assert loaded.receipt.reported.startswith("ad-blocker: Browserfleet ad blocker 1.0 (")
+
+
+async def test_lists_hide_by_host_and_their_exceptions_hold(host: Host, sites: Sites, tmp_path: Path) -> None:
+    rules = """
+        example.org##.teaser
+        news.example.org#@#.teaser
+        ##.promo
+        news.example.org#@#.promo
+        ##.everywhere
+        @@||quiet.example.org^$generichide
+        ||cdn.example.org^$script
+        @@/needed.js$script
+    """
+    await asyncio.to_thread(write_extension, [FilterList("mine", rules)], tmp_path / "made", version="7.1")
+    async with a_shelf(host, ad_blocker=tmp_path / "made") as shelf:
+        browser = await ExtendedBrowser.start(host)
+        await browser.load(ExtensionLoader(shelf, captcha_solver=None), "ad-blocker")
+        page = await browser.first_page()
+        for name, seen in (
+            ("www.example.org", {"ran": ["needed"]}),
+            ("news.example.org", {"teaser": True, "promo": True, "ran": ["needed"]}),
+            ("quiet.example.org", {"everywhere": True, "ran": ["needed"]}),
+            ("other.example", {"teaser": True, "ran": ["needed"]}),
+        ):
+            expected = {"teaser": False, "promo": False, "everywhere": False, **seen}
+            await page.open(sites.url(f"{name}/"))
+            # What is hidden on one host is looked up while the page already shows.
+            await page.until(
+                f"look() === {json.dumps(json.dumps(expected, separators=(',', ':')))}",
+                what=f"{name} is as its lists say",
+            )
 
 
 async def test_the_operators_extension_is_loaded_by_its_name(host: Host, sites: Sites, tmp_path: Path) -> None:

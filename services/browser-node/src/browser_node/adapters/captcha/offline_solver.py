@@ -4,9 +4,10 @@ import asyncio
 from typing import Protocol
 
 from browser_node.adapters.captcha.challenge import Challenge, ChallengeKind, NotSolved
+from fleetkit.settings import SettingsError
 
 
-class SolverMissing(Exception):
+class SolverMissing(SettingsError):
     """The offline solver was asked for and is not installed; the message names what installs it."""
 
 
@@ -45,9 +46,10 @@ def _load() -> _Reader:
     try:
         from ddddocr import DdddOcr  # type: ignore[import-not-found]  # an optional package, and untyped
     except ImportError:
-        raise SolverMissing(
-            "FLEET_CAPTCHA_SOLVER=offline needs a package that is not installed: "
+        fault = (
+            "FLEET_CAPTCHA_SOLVER: offline needs a package that is not installed: "
             "pip install 'browserfleet-browser-node[captcha-offline]'"
-        ) from None
+        )
+        raise SolverMissing([fault]) from None
     reader: _Reader = DdddOcr(show_ad=False)
     return reader

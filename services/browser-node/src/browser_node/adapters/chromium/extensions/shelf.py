@@ -16,6 +16,7 @@ from pathlib import Path
 from browser_node.adapters.chromium.accounts import own_folder
 from browser_node.adapters.chromium.extensions.manifest import BadExtension, Manifest, check_extension
 from browser_node.adblock.extension import starter_list, write_extension
+from fleetkit.settings import SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +31,8 @@ _STARTER_VERSION = "1.0"
 _LEFT_OUT = shutil.ignore_patterns("_metadata")
 
 
-class UnusableExtensions(Exception):
+class UnusableExtensions(SettingsError):
     """Extensions that the operator names and the node cannot take, one line for each fault."""
-
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("unusable extensions:\n" + "\n".join(f"  {fault}" for fault in faults))
-        self.faults = faults
 
 
 @dataclass(frozen=True, slots=True)
