@@ -1,6 +1,5 @@
 """Real browsers with extensions, put to work by hand."""
 
-from dataclasses import replace
 from typing import Any
 
 from browser_node.adapters.chromium.browser import BrowserPipe, ChromiumBrowser
@@ -9,7 +8,6 @@ from browser_node.adapters.chromium.multiplexer import CdpError
 from browser_node.adapters.chromium.node_session import NodeSession
 from browser_node.adapters.chromium.tree import BrowserTree
 from browser_node.domain.browser import SessionId
-from tests.support.node_fakes import an_order
 from tests.support.real_browsers import Host
 from tests.support.waiting import eventually
 
@@ -26,10 +24,7 @@ class ExtendedBrowser:
     @classmethod
     async def start(cls, host: Host, *, number: int = 0) -> "ExtendedBrowser":
         session_id = SessionId("pbs_" + f"{number:026}")
-        await host.browsers.start(replace(an_order(), session_id=session_id))
-        browser = host.browsers.find(session_id, 1)
-        assert isinstance(browser, ChromiumBrowser)
-        extended = cls(browser)
+        extended = cls(await host.start(session_id=session_id))
         await extended._session.open()
         return extended
 

@@ -1,12 +1,13 @@
-"""Web sites of any name on loopback, and a browser that finds every name there."""
+"""Web sites of any name, on loopback."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
-from tests.support.real_browsers import chrome_program, short_folder
+from browser_node.domain.hosts import Address
 
 _KINDS = {".js": "text/javascript", ".png": "image/png"}
 
@@ -54,11 +55,8 @@ async def serving_sites(pages: Mapping[str, str | bytes]) -> AsyncIterator[Sites
         yield sites
 
 
-@contextlib.contextmanager
-def chrome_that_stays_on_loopback() -> Iterator[Path]:
-    """A program that is Chrome, for which every name is this machine's."""
-    with short_folder() as folder:
-        script = folder / "chrome"
-        script.write_text(f'#!/bin/sh\nexec {chrome_program()} --host-resolver-rules="MAP * 127.0.0.1" "$@"\n')
-        script.chmod(0o755)
-        yield script
+class LoopbackResolver:
+    """A Resolver for which every name is this machine's."""
+
+    async def resolve(self, name: str) -> Sequence[Address]:
+        return [ip_address("127.0.0.1")]

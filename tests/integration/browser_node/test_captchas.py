@@ -2,8 +2,7 @@
 
 import base64
 import contextlib
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -14,7 +13,7 @@ from browser_node.adapters.chromium.extensions.shelf import ExtensionShelf
 from tests.support.captcha_service import CaptchaService, serving_captcha_service
 from tests.support.extended_browsers import ExtendedBrowser
 from tests.support.real_browsers import hosting_real_browsers
-from tests.support.sites import Sites, chrome_that_stays_on_loopback, serving_sites
+from tests.support.sites import LoopbackResolver, Sites, serving_sites
 from tests.support.waiting import until
 
 _KEY = "6LcTestTestTestTestTestTestTestTestTestT"
@@ -63,15 +62,9 @@ PAGES: dict[str, str | bytes] = {
 }
 
 
-@pytest.fixture(scope="module")
-def program() -> Iterator[Path]:
-    with chrome_that_stays_on_loopback() as program:
-        yield program
-
-
 @pytest.fixture
-async def browser(program: Path) -> AsyncIterator[ExtendedBrowser]:
-    async with hosting_real_browsers(program) as host:
+async def browser() -> AsyncIterator[ExtendedBrowser]:
+    async with hosting_real_browsers(resolver=LoopbackResolver()) as host:
         yield await ExtendedBrowser.start(host)
 
 

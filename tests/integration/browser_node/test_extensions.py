@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from browser_node.domain.errors import OptionUnavailable
 from browser_node.domain.options import ReceiptState
 from tests.support.extended_browsers import ExtendedBrowser, Page
 from tests.support.real_browsers import Host, hosting_real_browsers
-from tests.support.sites import Sites, chrome_that_stays_on_loopback, serving_sites
+from tests.support.sites import LoopbackResolver, Sites, serving_sites
 
 _NEWS = """<!doctype html><title>loading</title>
 <h1 id=headline>News</h1> <div class=ad-overlay style="position:fixed;inset:0;z-index:9">Buy!</div>
@@ -57,15 +57,9 @@ _CLEAN = {
 }
 
 
-@pytest.fixture(scope="module")
-def program() -> Iterator[Path]:
-    with chrome_that_stays_on_loopback() as program:
-        yield program
-
-
 @pytest.fixture
-async def host(program: Path) -> AsyncIterator[Host]:
-    async with hosting_real_browsers(program) as host:
+async def host() -> AsyncIterator[Host]:
+    async with hosting_real_browsers(resolver=LoopbackResolver()) as host:
         yield host
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 
 from browser_node.adapters.chromium.command_filter import SessionFolders
@@ -55,7 +55,7 @@ class BrowserPipe(Multiplexer):
 
 
 class ChromiumBrowser:
-    """A live browser of one session."""
+    """A live browser of one session. `on_context` is told of each context that a client makes."""
 
     def __init__(
         self,
@@ -67,6 +67,7 @@ class ChromiumBrowser:
         origin: ArtifactOrigin,
         spool: ArtifactSpool,
         ids: IdSource,
+        on_context: Callable[[str], None],
     ) -> None:
         self._tree = tree
         self._pipe = pipe
@@ -75,6 +76,7 @@ class ChromiumBrowser:
         self._origin = origin
         self._spool = spool
         self._ids = ids
+        self._on_context = on_context
         self._folders = SessionFolders(downloads=tree.folders.downloads, uploads=tree.folders.uploads)
         self._screencast = Screencast(pipe)
         self._recordings: dict[RunId, Recording] = {}
@@ -111,7 +113,7 @@ class ChromiumBrowser:
             multiplexer=self._pipe,
             client=client,
             folders=self._folders,
-            on_context=self._downloads.cover,
+            on_context=self._on_context,
             on_action=self._screencast.follow,
             on_leave=self._on_leave,
         )
