@@ -90,7 +90,7 @@ async def solving(browser: ExtendedBrowser, settings: SolverSettings) -> AsyncIt
         assert loaded.receipt.reported == "captcha-solver: service at 127.0.0.1"
         assert loaded.captcha_watch is not None
         yield
-        loaded.captcha_watch.close()
+        await loaded.captcha_watch.close()
 
 
 async def test_each_kind_is_solved_and_the_page_is_told(

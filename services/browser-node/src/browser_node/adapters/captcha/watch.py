@@ -91,11 +91,13 @@ class BrowserWatch:
         await self._session.open()
         await self._session.call("Target.setAutoAttach", _attach_to("page"))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop looking; what is under way is given up."""
-        for task in self._solving:
-            task.cancel()
         self._session.close()
+        solving = list(self._solving)
+        for task in solving:
+            task.cancel()
+        await asyncio.gather(*solving, return_exceptions=True)
 
     def _on_event(self, message: bytes) -> None:
         try:

@@ -18,8 +18,8 @@ _OPTION = "extensions"
 class CaptchaWatch(Protocol):
     """A solver at work in one browser."""
 
-    def close(self) -> None:
-        """Stop looking; what is under way is given up."""
+    async def close(self) -> None:
+        """Stop looking; what is under way is given up. Does not raise."""
         ...
 
 
