@@ -1,9 +1,9 @@
 """Extensions in real browsers: the ad blocker, and the operator's own."""
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -63,22 +63,16 @@ async def host() -> AsyncIterator[Host]:
         yield host
 
 
-@contextlib.asynccontextmanager
-async def a_shelf(
-    host: Host, *, extensions: Path | None = None, ad_blocker: Path | None = None
-) -> AsyncIterator[ExtensionShelf]:
-    with contextlib.ExitStack() as stack:
-        shelf = stocked_shelf(host.scratch / "extensions", extensions=extensions, ad_blocker=ad_blocker)
-        try:
-            yield await asyncio.to_thread(stack.enter_context, shelf)
-        finally:
-            await asyncio.to_thread(stack.close)
-
-
 @pytest.fixture
 async def sites() -> AsyncIterator[Sites]:
     async with serving_sites(PAGES) as sites:
         yield sites
+
+
+def a_shelf(
+    host: Host, *, extensions: Path | None = None, ad_blocker: Path | None = None
+) -> AbstractAsyncContextManager[ExtensionShelf]:
+    return stocked_shelf(host.scratch / "extensions", extensions=extensions, ad_blocker=ad_blocker)
 
 
 def an_extension(folder: Path, **manifest: object) -> Path:

@@ -22,22 +22,20 @@ def an_extension(folder: Path, **changes: Any) -> Path:  # a manifest may say an
     return folder
 
 
-def faults_of(tmp_path: Path, **sources: Path) -> list[str]:
-    with (
-        pytest.raises(UnusableExtensions) as raised,
-        stocked_shelf(tmp_path / "shelf", extensions=tmp_path / "theirs", ad_blocker=sources.get("ad_blocker")),
-    ):
-        pass
+async def faults_of(tmp_path: Path, *, ad_blocker: Path | None = None) -> list[str]:
+    with pytest.raises(UnusableExtensions) as raised:
+        async with stocked_shelf(tmp_path / "shelf", extensions=tmp_path / "theirs", ad_blocker=ad_blocker):
+            pass
     assert not (tmp_path / "shelf").exists()
     return raised.value.faults
 
 
-def test_the_shelf_holds_copies_that_nobody_changes_afterwards(tmp_path: Path) -> None:
+async def test_the_shelf_holds_copies_that_nobody_changes_afterwards(tmp_path: Path) -> None:
     theirs = an_extension(tmp_path / "theirs" / "mine")
     (theirs / "_metadata").mkdir()
     (tmp_path / "theirs" / ".git").mkdir()
     theirs.joinpath("lib", "code.js").chmod(0o666)
-    with stocked_shelf(tmp_path / "shelf", extensions=tmp_path / "theirs", ad_blocker=None) as shelf:
+    async with stocked_shelf(tmp_path / "shelf", extensions=tmp_path / "theirs", ad_blocker=None) as shelf:
         assert shelf.names == ("ad-blocker", "mine")
         mine = shelf.get("mine")
         assert mine is not None
@@ -49,7 +47,7 @@ def test_the_shelf_holds_copies_that_nobody_changes_afterwards(tmp_path: Path) -
     assert not (tmp_path / "shelf").exists()
 
 
-def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
+async def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     an_extension(theirs / "old", manifest_version=2)
     an_extension(
@@ -66,7 +64,7 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
     (theirs / "broken" / "manifest.json").write_text("[" * 100_000)
     (theirs / "list").mkdir()
     (theirs / "list" / "manifest.json").write_text("[]")
-    assert sorted(faults_of(tmp_path, ad_blocker=tmp_path / "none")) == [
+    assert sorted(await faults_of(tmp_path, ad_blocker=tmp_path / "none")) == [
         "'Capital': a name has small letters, digits, dots, dashes and underscores, at most 64",
         "ad-blocker: has no manifest.json",
         "ad-blocker: the name belongs to a built-in extension",
@@ -84,14 +82,14 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
     ]
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    (fault,) = faults_of(tmp_path)
+async def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    (fault,) = await faults_of(tmp_path)
     assert fault.endswith("theirs cannot be read: No such file or directory")
 
 
-def test_a_converted_ad_blocker_takes_the_place_of_the_starter_list(tmp_path: Path) -> None:
+async def test_a_converted_ad_blocker_takes_the_place_of_the_starter_list(tmp_path: Path) -> None:
     converted = an_extension(tmp_path / "converted", version="2026.11.24")
-    with stocked_shelf(tmp_path / "shelf", extensions=None, ad_blocker=converted) as shelf:
+    async with stocked_shelf(tmp_path / "shelf", extensions=None, ad_blocker=converted) as shelf:
         extension = shelf.get("ad-blocker")
         assert extension is not None
         assert extension.manifest.version == "2026.11.24"
@@ -127,8 +125,8 @@ def test_a_copy_is_never_put_into_a_folder_that_somebody_made_first(tmp_path: Pa
     assert not list(elsewhere.iterdir())
 
 
-def test_a_name_that_is_not_known_is_refused_as_the_contract_says(tmp_path: Path) -> None:
-    with stocked_shelf(tmp_path / "shelf", extensions=None, ad_blocker=None) as shelf:
+async def test_a_name_that_is_not_known_is_refused_as_the_contract_says(tmp_path: Path) -> None:
+    async with stocked_shelf(tmp_path / "shelf", extensions=None, ad_blocker=None) as shelf:
         loader = ExtensionLoader(shelf, captcha_solver=None)
         loader.check(["ad-blocker"])
         for name in ("captcha-solver", "mine", "../ad-blocker"):

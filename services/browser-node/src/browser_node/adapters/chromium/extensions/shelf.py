@@ -4,12 +4,13 @@ The copies are taken once, at the start: what was checked is what every session 
 operator's folder meanwhile. Their files belong to the node and are read-only, so sessions share them as hard links.
 """
 
+import asyncio
 import contextlib
 import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,13 +58,22 @@ class ExtensionShelf:
         return self._extensions.get(name)
 
 
-@contextlib.contextmanager
-def stocked_shelf(place: Path, *, extensions: Path | None, ad_blocker: Path | None) -> Iterator[ExtensionShelf]:
-    """Keep copies of the ad blocker and the operator's extensions in `place` within the block. Blocks.
+@contextlib.asynccontextmanager
+async def stocked_shelf(
+    place: Path, *, extensions: Path | None, ad_blocker: Path | None
+) -> AsyncIterator[ExtensionShelf]:
+    """Keep copies of the ad blocker and the operator's extensions in `place` within the block.
 
     `extensions` holds a folder for each of the operator's; `ad_blocker` is what `python -m browser_node.adblock` has
     made, without it the starter list is used. Raises UnusableExtensions, OSError.
     """
+    try:
+        yield ExtensionShelf(await asyncio.to_thread(_stock, place, extensions, ad_blocker))
+    finally:
+        await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+
+
+def _stock(place: Path, extensions: Path | None, ad_blocker: Path | None) -> dict[str, ShelvedExtension]:
     sources, faults = _operators(extensions) if extensions else ({}, [])
     if ad_blocker is not None:
         sources[AD_BLOCKER] = ad_blocker
@@ -71,15 +81,12 @@ def stocked_shelf(place: Path, *, extensions: Path | None, ad_blocker: Path | No
     if faults:
         raise UnusableExtensions(faults)
     own_folder(place, 0o711)
-    try:
-        stock = {name: _take_in(source, place / name) for name, source in sources.items()}
-        if ad_blocker is None:
-            write_extension([starter_list()], place / AD_BLOCKER, version=_STARTER_VERSION)
-            stock[AD_BLOCKER] = _shelved(place / AD_BLOCKER)
-        log.info("extensions: %s", ", ".join(f"{name} {stock[name].manifest.version}" for name in sorted(stock)))
-        yield ExtensionShelf(stock)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+    stock = {name: _take_in(source, place / name) for name, source in sources.items()}
+    if ad_blocker is None:
+        write_extension([starter_list()], place / AD_BLOCKER, version=_STARTER_VERSION)
+        stock[AD_BLOCKER] = _shelved(place / AD_BLOCKER)
+    log.info("extensions: %s", ", ".join(f"{name} {stock[name].manifest.version}" for name in sorted(stock)))
+    return stock
 
 
 def _operators(folder: Path) -> tuple[dict[str, Path], list[str]]:
