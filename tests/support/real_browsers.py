@@ -31,6 +31,7 @@ from browser_node.adapters.disk_spool import DiskSpool
 from browser_node.adapters.doors.cdp_door import CdpDoor
 from browser_node.adapters.doors.server import DoorServer
 from browser_node.adapters.egress.forwarder import forwarding
+from browser_node.adapters.egress.resolver import Resolver
 from browser_node.adapters.fleet_keys import FleetKeys, TokenGate
 from browser_node.domain.browser import BrowserKind, SessionId
 from browser_node.domain.egress import EgressPolicy, EgressRule
@@ -200,6 +201,7 @@ async def hosting_real_browsers(
     warm: int = 0,
     slots: int = 2,
     locations: ProxyLocations = ProxyLocations(),  # noqa: B008  # never changes
+    resolver: Resolver | None = None,
 ) -> AsyncIterator[Host]:
     """Host sessions in this process; `warm` browsers stand ready once `Host.warm` was awaited."""
     ids, keys, signer, clock = RandomIds(), FleetKeys(), a_signer(), SystemClock()
@@ -212,7 +214,9 @@ async def hosting_real_browsers(
         spool = DiskSpool(root / "spool", ids=ids)
         await spool.recover()
         plots = BrowserPlots(scratch=scratch, accounts=accounts)
-        forwarder = await stack.enter_async_context(forwarding(policy=LOOPBACK_TOO, locations=locations))
+        forwarder = await stack.enter_async_context(
+            forwarding(policy=LOOPBACK_TOO, locations=locations, resolver=resolver)
+        )
         known = programs if programs is not None else await asyncio.to_thread(the_programs)
         starter, pooled = BrowserStarter(plots=plots, forwarder=forwarder), known[pooled_model(known)]
         pool = WarmPool(

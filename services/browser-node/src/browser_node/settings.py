@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from browser_node.adapters.captcha.settings import SolverSettings, read_captcha_solver
 from browser_node.domain.egress import EgressPolicy, EgressRule
 from browser_node.domain.proxies import ProxyLocations
 from fleetkit.rpc.tls import TlsIdentity, read_tls
@@ -19,6 +20,8 @@ _ATTACH_URL = re.compile(r"wss?://[^/?#]+")
 class Settings:
     """Addresses are `host:port`. `scratch_dir` is where browsers' folders live; the state may be elsewhere.
 
+    `extensions_dir` holds the operator's unpacked extensions, a folder each; `ad_blocker_dir` is what
+    `python -m browser_node.adblock` has made, without it the ad blocker knows its starter list.
     `warm_browsers` is how many browsers stand ready while the node has room for them.
     """
 
@@ -40,6 +43,9 @@ class Settings:
     allow_no_sandbox: bool
     egress: EgressPolicy
     proxy_locations: ProxyLocations = field(repr=False)
+    extensions_dir: Path | None
+    ad_blocker_dir: Path | None
+    captcha_solver: SolverSettings | None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -77,6 +83,9 @@ class Settings:
             allow_no_sandbox=reader.flag("FLEET_ALLOW_NO_SANDBOX", False),
             egress=_read_egress(reader, own=(listen, attach_listen, session_api, artifact_store)),
             proxy_locations=_read_locations(reader),
+            extensions_dir=_optional_path(reader, "FLEET_EXTENSIONS_DIR"),
+            ad_blocker_dir=_optional_path(reader, "FLEET_AD_BLOCKER_DIR"),
+            captcha_solver=read_captcha_solver(reader),
         )
         reader.finish()
         faults = []
