@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from websockets.asyncio.client import ClientConnection
 
-from browser_node.adapters.attach_server import AttachServer
 from browser_node.adapters.chromium.accounts import Accounts, claimed_accounts
 from browser_node.adapters.chromium.browser import ChromiumBrowser
 from browser_node.adapters.chromium.folders import Scratch
@@ -23,6 +22,8 @@ from browser_node.adapters.chromium.kinds import find_program
 from browser_node.adapters.chromium.launcher import BrowserPlots, ChromiumLauncher, Program
 from browser_node.adapters.chromium.processes import ProcessInfo, all_processes, read_process
 from browser_node.adapters.disk_spool import DiskSpool
+from browser_node.adapters.doors.cdp_door import CdpDoor
+from browser_node.adapters.doors.server import DoorServer
 from browser_node.adapters.fleet_keys import FleetKeys, TokenGate
 from browser_node.domain.browser import BrowserKind
 from browser_node.usecases.browsers import Browsers
@@ -165,7 +166,7 @@ async def hosting_real_browsers() -> AsyncIterator[Host]:
         launcher = ChromiumLauncher(plots=plots, programs=programs, spool=spool, ids=ids)
         browsers = Browsers(launcher=launcher, clock=SystemClock(), slots=2, parallel_starts=1)
         host = Host(browsers=browsers, spool=spool, scratch=root / "b", accounts=accounts, signer=signer)
-        server = AttachServer(TokenGate(keys=keys, browsers=browsers))
+        server = DoorServer(gate=TokenGate(keys=keys, browsers=browsers), doors={"attach": CdpDoor()})
         async with browsers.hosting(), server.listening("127.0.0.1:0") as listening:
             host.port = listening.port
             yield host

@@ -9,12 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from browser_node.adapters.artifact_store_client import GrpcArtifactStore
-from browser_node.adapters.attach_server import AttachServer
 from browser_node.adapters.chromium.accounts import claimed_accounts
 from browser_node.adapters.chromium.adoption import OrphanCollector, adopt_orphans
 from browser_node.adapters.chromium.folders import Scratch, default_scratch
 from browser_node.adapters.chromium.launcher import BrowserPlots, ChromiumLauncher, find_programs
 from browser_node.adapters.disk_spool import DiskSpool
+from browser_node.adapters.doors.cdp_door import CdpDoor
+from browser_node.adapters.doors.server import DoorServer
 from browser_node.adapters.fleet_keys import FleetKeys, TokenGate
 from browser_node.adapters.linux_machine import LinuxMachine
 from browser_node.adapters.session_api_client import GrpcFleetGateway
@@ -69,7 +70,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                 BrowserServicer(browsers), server
             ),
         )
-        attach = AttachServer(TokenGate(keys=keys, browsers=browsers))
+        doors = DoorServer(gate=TokenGate(keys=keys, browsers=browsers), doors={"attach": CdpDoor()})
         async with (
             channel(settings.session_api_address, tls=settings.tls) as session_api,
             channel(settings.artifact_store_address, retries=False, tls=settings.tls) as artifact_store,
@@ -86,7 +87,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                     every(_PRESSURE_PASS, machine.measure),
                 ),
                 browsers.hosting(),
-                attach.listening(settings.attach_listen),
+                doors.listening(settings.attach_listen),
                 serving(
                     settings.grpc_listen,
                     [service],
