@@ -23,6 +23,7 @@ from browser_node.adapters.chromium.launcher import BrowserPlots, ChromiumLaunch
 from browser_node.adapters.chromium.processes import ProcessInfo, all_processes, read_process
 from browser_node.adapters.disk_spool import DiskSpool
 from browser_node.adapters.doors.cdp_door import CdpDoor
+from browser_node.adapters.doors.live_door import LiveDoor
 from browser_node.adapters.doors.server import DoorServer
 from browser_node.adapters.fleet_keys import FleetKeys, TokenGate
 from browser_node.domain.browser import BrowserKind
@@ -126,6 +127,12 @@ class Host:
     def url(self, token: str | None = None, *, session_id: str = SESSION) -> str:
         return f"ws://127.0.0.1:{self.port}/attach/{session_id}?token={token or attach_token(self.signer)}"
 
+    def live_url(self, *, control: int | None = None) -> str:
+        """Where to watch; with the generation of a control lease, also to act."""
+        claims = {"scope": "view"} if control is None else {"scope": "control", "control": str(control)}
+        token = self.signer.sign(audience="attach", subject=SESSION, ttl=timedelta(minutes=5), epoch="1", **claims)
+        return f"ws://127.0.0.1:{self.port}/live/{SESSION}?token={token}"
+
     async def start(self) -> ChromiumBrowser:
         await self.browsers.start(an_order())
         browser = self.browsers.find(SESSION, 1)
@@ -166,7 +173,9 @@ async def hosting_real_browsers() -> AsyncIterator[Host]:
         launcher = ChromiumLauncher(plots=plots, programs=programs, spool=spool, ids=ids)
         browsers = Browsers(launcher=launcher, clock=SystemClock(), slots=2, parallel_starts=1)
         host = Host(browsers=browsers, spool=spool, scratch=root / "b", accounts=accounts, signer=signer)
-        server = DoorServer(gate=TokenGate(keys=keys, browsers=browsers), doors={"attach": CdpDoor()})
+        server = DoorServer(
+            gate=TokenGate(keys=keys, browsers=browsers), doors={"attach": CdpDoor(), "live": LiveDoor()}
+        )
         async with browsers.hosting(), server.listening("127.0.0.1:0") as listening:
             host.port = listening.port
             yield host

@@ -15,6 +15,7 @@ from browser_node.adapters.chromium.folders import Scratch, default_scratch
 from browser_node.adapters.chromium.launcher import BrowserPlots, ChromiumLauncher, find_programs
 from browser_node.adapters.disk_spool import DiskSpool
 from browser_node.adapters.doors.cdp_door import CdpDoor
+from browser_node.adapters.doors.live_door import LiveDoor
 from browser_node.adapters.doors.server import DoorServer
 from browser_node.adapters.fleet_keys import FleetKeys, TokenGate
 from browser_node.adapters.linux_machine import LinuxMachine
@@ -70,7 +71,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                 BrowserServicer(browsers), server
             ),
         )
-        doors = DoorServer(gate=TokenGate(keys=keys, browsers=browsers), doors={"attach": CdpDoor()})
+        doors = DoorServer(
+            gate=TokenGate(keys=keys, browsers=browsers), doors={"attach": CdpDoor(), "live": LiveDoor()}
+        )
         async with (
             channel(settings.session_api_address, tls=settings.tls) as session_api,
             channel(settings.artifact_store_address, retries=False, tls=settings.tls) as artifact_store,

@@ -80,7 +80,12 @@ class GrpcFleetGateway:
             raise
         return Instructions(
             assignments=[
-                Assignment(SessionId(wanted.session_id), wanted.epoch, wanted.remaining.ToTimedelta())
+                Assignment(
+                    SessionId(wanted.session_id),
+                    wanted.epoch,
+                    wanted.remaining.ToTimedelta(),
+                    control_generation=wanted.control_generation,
+                )
                 for wanted in answer.assignments
             ],
             heartbeat_interval=answer.heartbeat_interval.ToTimedelta(),
@@ -92,6 +97,7 @@ def _running_to_proto(browser: RunningBrowser) -> node_pb2.RunningBrowser:
         session_id=browser.session_id,
         epoch=browser.epoch,
         client_count=browser.client_count,
+        viewer_count=browser.viewer_count,
         input_idle=duration(browser.input_idle) if browser.input_idle is not None else None,
     )
 

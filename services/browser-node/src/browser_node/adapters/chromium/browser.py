@@ -8,15 +8,17 @@ from datetime import timedelta
 
 from browser_node.adapters.chromium.command_filter import SessionFolders
 from browser_node.adapters.chromium.connection import Connection
+from browser_node.adapters.chromium.control import Control
 from browser_node.adapters.chromium.downloads import Downloads
+from browser_node.adapters.chromium.live_view import MAX_VIEWERS, LiveView
 from browser_node.adapters.chromium.multiplexer import CdpError, Multiplexer
 from browser_node.adapters.chromium.recorder import Recording
 from browser_node.adapters.chromium.screencast import Screencast
 from browser_node.adapters.chromium.tree import BrowserTree
 from browser_node.domain.artifact import ArtifactOrigin
 from browser_node.domain.browser import BrowserEnd, BrowserFacts, CloseReason, RunId
-from browser_node.domain.errors import ClientLimit, SessionNotOpen
-from browser_node.usecases.ports import ArtifactSpool, CdpClient, CdpConnection
+from browser_node.domain.errors import ClientLimit, SessionNotOpen, ViewerLimit
+from browser_node.usecases.ports import ArtifactSpool, CdpClient, CdpConnection, ViewerConnection, ViewerSocket
 from fleetkit.ids import IdSource
 
 log = logging.getLogger(__name__)
@@ -77,6 +79,8 @@ class ChromiumBrowser:
         self._ids = ids
         self._folders = SessionFolders(downloads=tree.folders.downloads, uploads=tree.folders.uploads)
         self._screencast = Screencast(pipe)
+        self._control = Control()
+        self._live = LiveView(multiplexer=pipe, screencast=self._screencast, control=self._control)
         self._recordings: dict[RunId, Recording] = {}
         self._chores: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -97,6 +101,10 @@ class ChromiumBrowser:
         return len(self._pipe.connections)
 
     @property
+    def viewer_count(self) -> int:
+        return self._live.viewer_count
+
+    @property
     def input_idle(self) -> timedelta:
         return timedelta(seconds=time.monotonic() - self._pipe.last_input)
 
@@ -113,6 +121,7 @@ class ChromiumBrowser:
             folders=self._folders,
             on_context=self._downloads.cover,
             on_action=self._screencast.follow,
+            control=self._control,
             on_leave=self._on_leave,
         )
         self._pipe.connections[connection] = run_id
@@ -128,6 +137,20 @@ class ChromiumBrowser:
             self._begin_recording(run_id)
         log.info("a client attached", extra={"run_id": run_id})
         return connection
+
+    async def watch(self, socket: ViewerSocket, *, control_generation: int | None) -> ViewerConnection:
+        """Join a viewer. Raises ViewerLimit, SessionNotOpen."""
+        if self._closing or self._pipe.closed.is_set():
+            raise SessionNotOpen("The session's browser has ended.")
+        if self.viewer_count >= MAX_VIEWERS:
+            raise ViewerLimit(f"At most {MAX_VIEWERS} viewers can watch.", limit=str(MAX_VIEWERS))
+        return await self._live.join(socket, generation=control_generation)
+
+    def set_control(self, generation: int, *, held: bool) -> None:
+        self._control.set(generation, held=held)
+
+    def release_control(self) -> None:
+        self._control.release()
 
     def _begin_recording(self, run_id: RunId) -> None:
         recording = Recording(run_id=run_id, origin=self._origin, screencast=self._screencast, spool=self._spool)
@@ -194,6 +217,7 @@ class ChromiumBrowser:
 
     def _dismiss_clients(self, end: BrowserEnd) -> None:
         why = f"session closed: {end.reason}"
+        self._live.end(why)
         self._pipe.end(why)
         for connection in list(self._pipe.connections):
             connection.client.close(_GOING_AWAY, why)

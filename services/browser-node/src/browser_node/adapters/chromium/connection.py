@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -37,6 +38,13 @@ _ACTIONS = frozenset(
 )
 
 
+class InputLock(Protocol):
+    """Says whether a person has control of the browser."""
+
+    @property
+    def is_held(self) -> bool: ...
+
+
 class Connection:
     """One attached client. `on_leave` is called once, when it has left or was told to."""
 
@@ -49,6 +57,7 @@ class Connection:
         on_context: Callable[[str], None],
         on_action: Callable[[str], None],
         on_leave: Callable[["Connection"], None],
+        control: InputLock,
     ) -> None:
         self._multiplexer = multiplexer
         self.client = client
@@ -56,6 +65,7 @@ class Connection:
         self._on_context = on_context
         self._on_action = on_action
         self._on_leave = on_leave
+        self._control = control
         self._root: str | None = None
         self._early: list[bytes] = []
         self._left = False
@@ -94,6 +104,10 @@ class Connection:
         session_id = command.sessionId
         if session_id is not None and not self._multiplexer.owns(self, session_id):
             self.deliver(error_reply(b"%d" % command.id, -32001, "Session with given id not found.", None))
+            return
+        if self._control.is_held and _is_input(command):
+            text = "A person has control of the browser: input is refused until it is handed back."
+            self.deliver(error_reply(b"%d" % command.id, -32000, text, session_id))
             return
         if session_id is not None and command.method in _ACTIONS:
             self._on_action(self._multiplexer.target_of(session_id) or "")
@@ -152,3 +166,7 @@ class Connection:
         if root is not None:
             self._multiplexer.forget(self, root)
         self._on_leave(self)
+
+
+def _is_input(command: Command) -> bool:
+    return command_filter.innermost_method(command.method, bytes(command.params)).startswith("Input.")

@@ -20,6 +20,8 @@ class NodeSession:
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._root: str | None = None
         self.root_tail = b""
+        # Commands that the browser has not answered yet.
+        self.unanswered = 0
 
     async def open(self) -> None:
         """Raises CdpError."""
@@ -38,6 +40,7 @@ class NodeSession:
         if not message.startswith(b'{"id":'):
             self._on_event(message)
             return
+        self.unanswered -= 1
         future = self._waiting.pop(int(message[6 : message.index(b",", 6)]), None)
         if future is not None and not future.done():
             future.set_result(message)
@@ -59,5 +62,6 @@ class NodeSession:
     def _submit(self, own_id: int, method: str, params: dict[str, object] | None, session_id: str | None) -> None:
         if self._root is None:
             return
+        self.unanswered += 1
         command = Command(own_id, method, msgspec.Raw(encode(params or {})), session_id)
         self._multiplexer.submit(self, command, self._root)
