@@ -1,6 +1,7 @@
 """The live view of one browser: its viewers, what they are told, and who of them may type."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Coroutine
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 MAX_VIEWERS = 16
 # A page that loads says much about itself; people are told the last of it.
 _TABS_INTERVAL = timedelta(milliseconds=50)
+_TITLES_INTERVAL = timedelta(seconds=1)
 # Commands of one browser that wait for an answer of it.
 _MOST_CHORES = 50
 
@@ -39,6 +41,7 @@ class LiveView:
         self._tabs = Tabs(multiplexer, on_change=self._tabs_changed, on_event=self._tell_all)
         self._input = LiveInput(tabs=self._tabs, screencast=screencast)
         self._tabs_timer: asyncio.TimerHandle | None = None
+        self._titles: asyncio.Task[None] | None = None
         self._chores: set[asyncio.Task[None]] = set()
         screencast.on_active = lambda target_id: self._tabs_changed()
         control.on_change = self._control_changed
@@ -52,9 +55,12 @@ class LiveView:
         viewer = LiveViewer(host=self, socket=socket, generation=generation)
         self._viewers.append(viewer)
         try:
+            self._greet(viewer)
             await self._tabs.open()
             self._control_is_told()
-            self._greet(viewer)
+            self._describe(viewer)
+            if self._titles is None:
+                self._titles = asyncio.create_task(self._follow_titles())
             await self._screencast.add(viewer)
         except CdpError as error:
             viewer.leave()
@@ -103,6 +109,9 @@ class LiveView:
             self._viewers.remove(viewer)
         self._screencast.remove(viewer)
         if not self._viewers:
+            if self._titles is not None:
+                self._titles.cancel()
+                self._titles = None
             self._tabs.close()
             self._input.close()
         log.info("a viewer left")
@@ -132,10 +141,18 @@ class LiveView:
             }
         )
         viewer.tell(self._control_event(viewer))
+
+    def _describe(self, viewer: LiveViewer) -> None:
         viewer.tell(self._tabs_event())
         for tab in self._tabs.all():
             if tab.dialog is not None:
                 viewer.tell(tab.dialog)
+
+    async def _follow_titles(self) -> None:
+        while True:
+            await asyncio.sleep(_TITLES_INTERVAL.total_seconds())
+            with contextlib.suppress(CdpError):
+                await self._tabs.refresh()
 
     def _tell_all(self, event: Event) -> None:
         for viewer in list(self._viewers):

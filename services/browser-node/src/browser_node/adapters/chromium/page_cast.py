@@ -23,6 +23,10 @@ _FULL = 2
 _PATIENCE = 0.1
 
 
+# A page that would not begin is tried again after this time.
+_RETRY = 0.1
+
+
 class Timer(Protocol):
     def cancel(self) -> None: ...
 
@@ -50,6 +54,8 @@ class PageCast:
         self._stopped_number = -1
         self._held = 0
         self._began = False
+        # Counts the beginnings.
+        self._attempt = 0
         # When a picture was last made room for; it has not come since.
         self._asked: float | None = None
         self.latest: Picture | None = None
@@ -76,6 +82,21 @@ class PageCast:
         """What came so far may be out of date: begin anew, for watchers only."""
         self._stop()
         self.turn()
+
+    def refused(self) -> None:
+        """The page would not begin: it was on its way to another address. Try again, if that is still wanted."""
+        attempt = self._attempt
+        self._timers.call_at(self._timers.time() + _RETRY, lambda: self._try_again(attempt))
+
+    def _try_again(self, attempt: int) -> None:
+        wish = self._casting
+        if wish is None or attempt != self._attempt:
+            return
+        self._casting = None
+        if self._seen:
+            self.turn()
+        else:
+            self._begin(wish)
 
     def close(self) -> None:
         """The page has gone."""
@@ -170,6 +191,7 @@ class PageCast:
 
     def _begin(self, wish: PictureWish) -> None:
         self._casting, self._began, self._held, self._asked = wish, False, 0, None
+        self._attempt += 1
         settings: dict[str, object] = {
             "format": "jpeg",
             "quality": wish.quality,

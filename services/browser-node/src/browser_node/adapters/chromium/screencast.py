@@ -179,7 +179,12 @@ class Screencast:
         if session is None:
             return
         session_id = params.sessionId
-        cast = PageCast(lambda method, values: session.tell(method, values, session_id))
+
+        def tell(method: str, values: dict[str, object]) -> None:
+            refused = cast.refused if method == "Page.startScreencast" else None
+            session.tell(method, values, session_id, refused=refused)
+
+        cast = PageCast(tell)
         self._pages[session_id] = _Page(params.targetInfo.targetId, cast, next(self._shown))
         cast.peek(_GLANCE)
 
@@ -187,6 +192,9 @@ class Screencast:
         page = self._pages.pop(session_id, None)
         if page is not None:
             page.cast.close()
+            for other in self._pages.values():
+                # What is in front now? A page that is kept awake tells only when it is not.
+                self._keep_awake(other, wanted=False)
             self._watchers = {watcher: seat if seat is not page else None for watcher, seat in self._watchers.items()}
             self._seat_all()
 
@@ -263,6 +271,9 @@ class Screencast:
         if page.kept_awake == wanted or self._session is None:
             return
         page.kept_awake = wanted
-        for session_id, other in self._pages.items():
-            if other is page:
-                self._session.tell("Emulation.setFocusEmulationEnabled", {"enabled": wanted}, session_id)
+        session_id = next(key for key, other in self._pages.items() if other is page)
+        self._session.tell("Emulation.setFocusEmulationEnabled", {"enabled": wanted}, session_id)
+        if not wanted:
+            # With a new cast it says whether it is visible, if it is not.
+            page.visible = True
+            page.cast.renew()

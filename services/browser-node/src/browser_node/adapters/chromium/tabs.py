@@ -101,6 +101,15 @@ class Tabs:
             {"autoAttach": True, "waitForDebuggerOnStart": False, "flatten": True, "filter": _PAGES},
         )
 
+    async def refresh(self) -> None:
+        """Look at the titles: Chrome does not tell of each that changes. Raises CdpError."""
+        if self._session is None:
+            return
+        result = await self._session.call("Target.getTargets", {"filter": _PAGES})
+        for info in msgspec.convert(result["targetInfos"], list[_TargetInfo]):
+            if info.targetId in self._tabs:
+                self._describe(info)
+
     def close(self) -> None:
         """Look no more; as long as a dialog is open, not yet: Chrome would dismiss it with the last look at it."""
         self._closing = True
@@ -187,10 +196,13 @@ class Tabs:
 
     def _describe(self, info: _TargetInfo) -> Tab:
         tab = self._tabs.get(info.targetId)
+        title, url = info.title[:_MAX_TITLE], info.url[:_MAX_URL]
         if tab is None:
             tab = Tab(self.number_of(info.targetId), info.targetId, info.browserContextId)
             self._tabs[info.targetId] = tab
-        tab.title, tab.url = info.title[:_MAX_TITLE], info.url[:_MAX_URL]
+        elif (tab.title, tab.url) == (title, url):
+            return tab
+        tab.title, tab.url = title, url
         self._on_change()
         return tab
 
