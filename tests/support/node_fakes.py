@@ -1,6 +1,7 @@
 """A node's outside, in memory."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,10 +16,12 @@ from browser_node.domain.browser import (
     StartOrder,
 )
 from browser_node.usecases.ports import (
+    CdpAccess,
     CdpClient,
     CdpConnection,
     Instructions,
     NodeProfile,
+    OpenTarget,
     Pressure,
     Registration,
     Report,
@@ -90,7 +93,11 @@ class FakeBrowser:
         self.crash: asyncio.Future[BrowserEnd] = asyncio.get_running_loop().create_future()
         self.closed_with: BrowserEnd | None = None
 
-    async def attach(self, client: CdpClient) -> CdpConnection:
+    @property
+    def targets(self) -> Sequence[OpenTarget]:
+        return ()
+
+    async def attach(self, client: CdpClient, access: CdpAccess) -> CdpConnection:
         raise NotImplementedError
 
     async def watch(self, socket: ViewerSocket, *, control_generation: int | None) -> ViewerConnection:

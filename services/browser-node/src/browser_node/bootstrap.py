@@ -72,7 +72,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             ),
         )
         doors = DoorServer(
-            gate=TokenGate(keys=keys, browsers=browsers), doors={"attach": CdpDoor(), "live": LiveDoor()}
+            gate=TokenGate(keys=keys, browsers=browsers),
+            doors={"attach": CdpDoor(scheme=settings.attach_url.partition(":")[0]), "live": LiveDoor()},
         )
         async with (
             channel(settings.session_api_address, tls=settings.tls) as session_api,

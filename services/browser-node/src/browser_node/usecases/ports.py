@@ -36,6 +36,25 @@ class CdpClient(Protocol):
     def resume_reading(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CdpAccess:
+    """What a client may do: everything that clients may, or only what changes nothing; and whether it is given the
+    whole browser, or one page of it."""
+
+    is_observer: bool = False
+    target_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenTarget:
+    """A page, worker or frame of a browser, as the browser describes it."""
+
+    id: str
+    type: str
+    title: str
+    url: str
+
+
 class CdpConnection(Protocol):
     """A client's place in a browser."""
 
@@ -99,7 +118,12 @@ class LiveBrowser(Protocol):
         """Time since a client last sent a command or a person input, or since the browser came up."""
         ...
 
-    async def attach(self, client: CdpClient) -> CdpConnection:
+    @property
+    def targets(self) -> Sequence[OpenTarget]:
+        """What clients can attach to now, newest first."""
+        ...
+
+    async def attach(self, client: CdpClient, access: CdpAccess) -> CdpConnection:
         """Give a client its own session in the browser. Raises ClientLimit, SessionNotOpen."""
         ...
 

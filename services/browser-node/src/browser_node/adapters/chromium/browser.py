@@ -1,9 +1,10 @@
 """A session's browser that is up: its clients, its recordings and downloads, and its end."""
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 
 from browser_node.adapters.chromium.command_filter import SessionFolders
@@ -14,11 +15,20 @@ from browser_node.adapters.chromium.live_view import MAX_VIEWERS, LiveView
 from browser_node.adapters.chromium.multiplexer import CdpError, Multiplexer
 from browser_node.adapters.chromium.recorder import Recording
 from browser_node.adapters.chromium.screencast import Screencast
+from browser_node.adapters.chromium.targets import Targets
 from browser_node.adapters.chromium.tree import BrowserTree
 from browser_node.domain.artifact import ArtifactOrigin
 from browser_node.domain.browser import BrowserEnd, BrowserFacts, CloseReason, RunId
 from browser_node.domain.errors import ClientLimit, SessionNotOpen, ViewerLimit
-from browser_node.usecases.ports import ArtifactSpool, CdpClient, CdpConnection, ViewerConnection, ViewerSocket
+from browser_node.usecases.ports import (
+    ArtifactSpool,
+    CdpAccess,
+    CdpClient,
+    CdpConnection,
+    OpenTarget,
+    ViewerConnection,
+    ViewerSocket,
+)
 from fleetkit.ids import IdSource
 
 log = logging.getLogger(__name__)
@@ -49,11 +59,11 @@ class BrowserPipe(Multiplexer):
 
     def pipe_full(self) -> None:
         for connection in self.connections:
-            connection.client.pause_reading()
+            connection.hold("pipe")
 
     def pipe_drained(self) -> None:
         for connection in self.connections:
-            connection.client.resume_reading()
+            connection.release("pipe")
 
 
 class ChromiumBrowser:
@@ -84,6 +94,10 @@ class ChromiumBrowser:
         self._recordings: dict[RunId, Recording] = {}
         self._chores: set[asyncio.Task[None]] = set()
         self._closing = False
+        # What is set anew whenever a client has left, beyond downloads.
+        self.restored_after_clients: list[Callable[[], None]] = []
+        self._targets = Targets(pipe)
+        self._do(self._follow_targets())
         # Up from now on: a browser that nobody attaches to idles since then.
         pipe.last_input = time.monotonic()
 
@@ -108,7 +122,15 @@ class ChromiumBrowser:
     def input_idle(self) -> timedelta:
         return timedelta(seconds=time.monotonic() - self._pipe.last_input)
 
-    async def attach(self, client: CdpClient) -> CdpConnection:
+    @property
+    def targets(self) -> tuple[OpenTarget, ...]:
+        return self._targets.known
+
+    async def _follow_targets(self) -> None:
+        with contextlib.suppress(CdpError):
+            await self._targets.start()
+
+    async def attach(self, client: CdpClient, access: CdpAccess) -> CdpConnection:
         """Join a client and begin a run with its recording. Raises ClientLimit, SessionNotOpen."""
         if self._closing or self._pipe.closed.is_set():
             raise SessionNotOpen("The session's browser has ended.")
@@ -121,8 +143,9 @@ class ChromiumBrowser:
             folders=self._folders,
             on_context=self._downloads.cover,
             on_action=self._screencast.follow,
-            control=self._control,
             on_leave=self._on_leave,
+            access=access,
+            control=self._control,
         )
         self._pipe.connections[connection] = run_id
         self._downloads.current_run = run_id
@@ -163,7 +186,17 @@ class ChromiumBrowser:
         if recording is not None:
             recording.finish()
         self._downloads.current_run = next(reversed(self._pipe.connections.values()), None)
+        self._restore()
         log.info("a client left", extra={"run_id": run_id})
+
+    def _restore(self) -> None:
+        """Chrome forgets what holds for a whole context when any session that had set it too ends: set it again."""
+        self._downloads.cover(None)
+        for connection in self._pipe.connections:
+            for context_id in connection.contexts:
+                self._downloads.cover(context_id)
+        for restore in self.restored_after_clients:
+            restore()
 
     def _do(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from browser_node.adapters.chromium import live_messages as live
-from browser_node.adapters.chromium.command_filter import is_local_url
+from browser_node.adapters.chromium.command_filter import is_page_url
 from browser_node.adapters.chromium.keyboard import key_event
 from browser_node.adapters.chromium.multiplexer import CdpError
 from browser_node.adapters.chromium.screencast import Screencast
@@ -207,8 +207,8 @@ class LiveInput:
 
 
 def _check_url(url: str) -> None:
-    if is_local_url(url):
-        raise InputRefused("url_refused", "Files of the machine cannot be opened in a browser session.")
+    if not is_page_url(url):
+        raise InputRefused("url_refused", "Only pages of the web can be opened in a browser session.")
 
 
 def _dragged(buttons: int) -> str:

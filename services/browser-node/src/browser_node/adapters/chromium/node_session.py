@@ -13,6 +13,8 @@ from browser_node.adapters.chromium.multiplexer import Command, Multiplexer, enc
 class NodeSession:
     """An endpoint inside the node. Events are given to `on_event` as the browser wrote them."""
 
+    is_client = False
+
     def __init__(self, multiplexer: Multiplexer, on_event: Callable[[bytes], None]) -> None:
         self._multiplexer = multiplexer
         self._on_event = on_event
@@ -21,8 +23,7 @@ class NodeSession:
         self._refused: dict[int, Callable[[], None]] = {}
         self._root: str | None = None
         self.root_tail = b""
-        # Commands that the browser has not answered yet.
-        self.unanswered = 0
+        self.pending = 0
 
     async def open(self) -> None:
         """Raises CdpError."""
@@ -42,7 +43,6 @@ class NodeSession:
         if not message.startswith(b'{"id":'):
             self._on_event(message)
             return
-        self.unanswered -= 1
         comma = message.index(b",", 6)
         own_id = int(message[6:comma])
         refused = self._refused.pop(own_id, None)
@@ -51,6 +51,12 @@ class NodeSession:
         future = self._waiting.pop(own_id, None)
         if future is not None and not future.done():
             future.set_result(message)
+
+    def pending_changed(self) -> None:
+        """The node does not flood its browsers."""
+
+    def root_ended(self) -> None:
+        """A browser-level session ends with the browser, and that is told otherwise."""
 
     async def call(
         self, method: str, params: dict[str, object] | None = None, session_id: str | None = None
@@ -79,6 +85,5 @@ class NodeSession:
     def _submit(self, own_id: int, method: str, params: dict[str, object] | None, session_id: str | None) -> None:
         if self._root is None:
             return
-        self.unanswered += 1
         command = Command(own_id, method, msgspec.Raw(encode(params or {})), session_id)
         self._multiplexer.submit(self, command, self._root)

@@ -136,7 +136,7 @@ class Tabs:
     @property
     def unanswered(self) -> int:
         """How many commands the browser has not answered yet."""
-        return self._session.unanswered if self._session is not None else 0
+        return self._session.pending if self._session is not None else 0
 
     def tell(self, tab: Tab, method: str, params: dict[str, object]) -> None:
         """Send a command to a tab; nobody waits for the answer."""

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Protocol
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import picows
 from picows import WSListener, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
 
 from browser_node.adapters.doors.door import MAX_MESSAGE_BYTES, Door, HttpAnswer, Visit
 from browser_node.adapters.doors.refusals import MisdirectedHost, UpgradeRequired, refusal
+from browser_node.adapters.doors.visit_rate import VisitRate
 from browser_node.adapters.fleet_keys import Pass
 from browser_node.domain.browser import SessionId
 from browser_node.domain.errors import BrowserNotFound
@@ -59,6 +60,7 @@ class DoorServer:
     def __init__(self, *, gate: Gate, doors: Mapping[str, Door]) -> None:
         self._gate = gate
         self._doors = doors
+        self._rate = VisitRate()
 
     @contextlib.asynccontextmanager
     async def listening(self, address: str) -> AsyncIterator[Listening]:
@@ -107,19 +109,16 @@ class DoorServer:
         if door is None or not session_id:
             raise BrowserNotFound("There is nothing at this address.")
         token = _token_of(request, query)
+        admission = self._gate.admit(SessionId(session_id), token)
+        self._rate.count(SessionId(session_id))
         return door, Visit(
             session_id=SessionId(session_id),
             below=slash + below,
-            admission=self._gate.admit(SessionId(session_id), token),
+            admission=admission,
             token=token,
             host=host,
             origin=request.headers.get("origin", ""),
         )
-
-
-def is_of_host(origin: str, host: str) -> bool:
-    """Tell whether a page's origin is the very host that was asked."""
-    return urlsplit(origin).netloc.lower() == host.lower()
 
 
 def _token_of(request: WSUpgradeRequest, query: str) -> str:
