@@ -1,12 +1,12 @@
 import asyncio
 import json
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from browser_node.adapters.chromium import live_messages as live
-from browser_node.adapters.chromium import live_viewer
 from browser_node.adapters.chromium.live_input import InputRefused
 from browser_node.adapters.chromium.live_viewer import LiveViewer
 from browser_node.adapters.chromium.pictures import Picture
@@ -158,10 +158,8 @@ async def test_who_sends_too_fast_is_read_more_slowly_and_loses_nothing(
     await until(lambda: socket.reads)
 
 
-async def test_who_acknowledges_nothing_is_closed_after_a_while(
-    viewer: LiveViewer, socket: FakeSocket, view: FakeView, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(live_viewer, "_STALLED", live_viewer._STALLED / 1000)
+async def test_who_acknowledges_nothing_is_closed_after_a_while(socket: FakeSocket, view: FakeView) -> None:
+    viewer = LiveViewer(host=view, socket=socket, generation=None, patience=timedelta(milliseconds=50))
     viewer.show(PICTURE)
     say(viewer, "ack", seq=1)
     viewer.show(PICTURE)

@@ -15,7 +15,7 @@ DEFAULT_QUALITY = live.Quality(fps=10)
 # Pictures on their way to a viewer; it gets the next one when it has acknowledged one of them.
 MOST_UNDER_WAY = 2
 # A viewer that acknowledges nothing for so long has gone, or might as well.
-_STALLED = timedelta(seconds=60)
+_PATIENCE = timedelta(seconds=60)
 # Messages a second, and how many at once; one that sends faster is read more slowly.
 _MESSAGE_RATE, _MESSAGE_BURST = 300.0, 300.0
 _MAX_MESSAGE_BYTES = 1 << 20
@@ -45,9 +45,14 @@ class Host(Protocol):
 
 
 class LiveViewer:
-    """A Watcher of the pictures and a ViewerConnection of the socket. `generation` is that of a control lease."""
+    """A Watcher of the pictures and a ViewerConnection of the socket.
 
-    def __init__(self, *, host: Host, socket: ViewerSocket, generation: int | None) -> None:
+    `generation` is that of a control lease; who acknowledges nothing within `patience` is closed.
+    """
+
+    def __init__(
+        self, *, host: Host, socket: ViewerSocket, generation: int | None, patience: timedelta = _PATIENCE
+    ) -> None:
         self._host = host
         self._socket = socket
         self.generation = generation
@@ -58,7 +63,9 @@ class LiveViewer:
         # Number and time of each picture that is not acknowledged.
         self._under_way: deque[tuple[int, float]] = deque()
         self._loop = asyncio.get_running_loop()
+        self._patience = patience.total_seconds()
         self._watchdog: asyncio.TimerHandle | None = None
+        self._reads_on: asyncio.TimerHandle | None = None
         self._allowance, self._counted = _MESSAGE_BURST, self._loop.time()
         self._left = False
 
@@ -85,7 +92,7 @@ class LiveViewer:
         self._watchdog = None
         if self._left or not self._under_way:
             return
-        give_up = self._under_way[0][1] + _STALLED.total_seconds()
+        give_up = self._under_way[0][1] + self._patience
         if self._loop.time() >= give_up:
             self.close(_TRY_AGAIN_LATER, "acknowledges nothing")
             return
@@ -130,7 +137,10 @@ class LiveViewer:
         self._counted = now
         if self._allowance < 0:
             self._socket.pause_reading()
-            self._loop.call_later(-self._allowance / _MESSAGE_RATE, self._socket.resume_reading)
+            if self._reads_on is not None:
+                self._reads_on.cancel()
+            wait = -self._allowance / _MESSAGE_RATE
+            self._reads_on = self._loop.call_later(wait, self._socket.resume_reading)
 
     # ---- what it is told
 
