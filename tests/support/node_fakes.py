@@ -27,6 +27,8 @@ from browser_node.usecases.ports import (
     Registration,
     Report,
     SpooledArtifact,
+    ViewerConnection,
+    ViewerSocket,
 )
 from fleetkit.errors import FleetError
 
@@ -86,6 +88,9 @@ class FakeBrowser:
     def __init__(self) -> None:
         self.facts = FACTS
         self.client_count = 0
+        self.viewer_count = 0
+        # What was heard of control: generation and whether it is held; 0 stands for a release.
+        self.control: list[tuple[int, bool]] = []
         self.input_idle = timedelta(0)
         self.closing: asyncio.Event | None = None
         self.crash: asyncio.Future[BrowserEnd] = asyncio.get_running_loop().create_future()
@@ -97,6 +102,15 @@ class FakeBrowser:
 
     async def attach(self, client: CdpClient, access: CdpAccess) -> CdpConnection:
         raise NotImplementedError
+
+    async def watch(self, socket: ViewerSocket, *, control_generation: int | None) -> ViewerConnection:
+        raise NotImplementedError
+
+    def set_control(self, generation: int, *, held: bool) -> None:
+        self.control.append((generation, held))
+
+    def release_control(self) -> None:
+        self.control.append((0, False))
 
     async def ended(self) -> BrowserEnd:
         return await asyncio.shield(self.crash)

@@ -29,6 +29,7 @@ from browser_node.adapters.chromium.program import Program
 from browser_node.adapters.chromium.room import Room
 from browser_node.adapters.disk_spool import DiskSpool
 from browser_node.adapters.doors.cdp_door import CdpDoor
+from browser_node.adapters.doors.live_door import LiveDoor
 from browser_node.adapters.doors.server import DoorServer
 from browser_node.adapters.egress.forwarder import forwarding
 from browser_node.adapters.egress.resolver import Resolver
@@ -157,6 +158,12 @@ class Host:
     def url(self, token: str | None = None, *, session_id: str = SESSION) -> str:
         return f"ws://127.0.0.1:{self.port}/attach/{session_id}?token={token or attach_token(self.signer)}"
 
+    def live_url(self, *, control: int | None = None) -> str:
+        """Where to watch; with the generation of a control lease, also to act."""
+        claims = {"scope": "view"} if control is None else {"scope": "control", "control": str(control)}
+        token = self.signer.sign(audience="attach", subject=SESSION, ttl=timedelta(minutes=5), epoch="1", **claims)
+        return f"ws://127.0.0.1:{self.port}/live/{SESSION}?token={token}"
+
     async def start(
         self,
         options: BrowserOptions | None = None,
@@ -233,7 +240,9 @@ async def hosting_real_browsers(
         host = Host(
             browsers=browsers, spool=spool, scratch=root / "b", accounts=accounts, signer=signer, pool=pool, plots=plots
         )
-        server = DoorServer(gate=TokenGate(keys=keys, browsers=browsers), doors={"attach": CdpDoor()})
+        server = DoorServer(
+            gate=TokenGate(keys=keys, browsers=browsers), doors={"attach": CdpDoor(), "live": LiveDoor()}
+        )
         async with browsers.hosting(), pool.open(), server.listening("127.0.0.1:0") as listening:
             host.port = listening.port
             yield host

@@ -21,6 +21,7 @@ from browser_node.adapters.chromium.pool import WarmPool
 from browser_node.adapters.chromium.room import Room
 from browser_node.adapters.disk_spool import DiskSpool
 from browser_node.adapters.doors.cdp_door import CdpDoor
+from browser_node.adapters.doors.live_door import LiveDoor
 from browser_node.adapters.doors.server import DoorServer
 from browser_node.adapters.egress.forwarder import Forwarder, forwarding
 from browser_node.adapters.fleet_keys import FleetKeys, TokenGate
@@ -86,7 +87,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         )
         doors = DoorServer(
             gate=TokenGate(keys=keys, browsers=browsers),
-            doors={"attach": CdpDoor(scheme=settings.attach_url.partition(":")[0])},
+            doors={"attach": CdpDoor(scheme=settings.attach_url.partition(":")[0]), "live": LiveDoor()},
         )
         async with (
             channel(settings.session_api_address, tls=settings.tls) as session_api,

@@ -68,6 +68,40 @@ class CdpConnection(Protocol):
         ...
 
 
+class ViewerSocket(Protocol):
+    """A viewer's socket, as a browser sees it. Nothing here blocks or raises."""
+
+    def send_event(self, message: bytes) -> None:
+        """Queue one text message."""
+        ...
+
+    def send_picture(self, message: bytes) -> None:
+        """Queue one binary message."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Send what is queued, then close with a WebSocket code."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Take no more messages from the viewer until `resume_reading`."""
+        ...
+
+    def resume_reading(self) -> None: ...
+
+
+class ViewerConnection(Protocol):
+    """A viewer's place in a browser."""
+
+    def receive(self, message: bytes) -> None:
+        """Take one text message of the viewer."""
+        ...
+
+    def leave(self) -> None:
+        """The viewer's socket is gone."""
+        ...
+
+
 class LiveBrowser(Protocol):
     """A browser that is up."""
 
@@ -78,8 +112,11 @@ class LiveBrowser(Protocol):
     def client_count(self) -> int: ...
 
     @property
+    def viewer_count(self) -> int: ...
+
+    @property
     def input_idle(self) -> timedelta:
-        """Time since a client last sent a command, or since the browser came up when none ever did."""
+        """Time since a client last sent a command or a person input, or since the browser came up."""
         ...
 
     @property
@@ -89,6 +126,21 @@ class LiveBrowser(Protocol):
 
     async def attach(self, client: CdpClient, access: CdpAccess) -> CdpConnection:
         """Give a client its own session in the browser. Raises ClientLimit, SessionNotOpen."""
+        ...
+
+    async def watch(self, socket: ViewerSocket, *, control_generation: int | None) -> ViewerConnection:
+        """Let somebody watch, and act while the control lease of this generation is held.
+
+        Raises ViewerLimit, SessionNotOpen.
+        """
+        ...
+
+    def set_control(self, generation: int, *, held: bool) -> None:
+        """A person has taken control, or handed it back. News of an older lease change nothing."""
+        ...
+
+    def release_control(self) -> None:
+        """Nobody has control."""
         ...
 
     async def ended(self) -> BrowserEnd:

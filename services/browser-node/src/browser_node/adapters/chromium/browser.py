@@ -8,8 +8,10 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 
 from browser_node.adapters.chromium.command_filter import SessionFolders
-from browser_node.adapters.chromium.connection import Connection, Control, NobodyInControl
+from browser_node.adapters.chromium.connection import Connection
+from browser_node.adapters.chromium.control import Control
 from browser_node.adapters.chromium.downloads import Downloads
+from browser_node.adapters.chromium.live_view import MAX_VIEWERS, LiveView
 from browser_node.adapters.chromium.multiplexer import CdpError, Multiplexer
 from browser_node.adapters.chromium.recorder import Recording
 from browser_node.adapters.chromium.screencast import Screencast
@@ -17,8 +19,16 @@ from browser_node.adapters.chromium.targets import Targets
 from browser_node.adapters.chromium.tree import BrowserTree
 from browser_node.domain.artifact import ArtifactOrigin
 from browser_node.domain.browser import BrowserEnd, BrowserFacts, CloseReason, RunId
-from browser_node.domain.errors import ClientLimit, SessionNotOpen
-from browser_node.usecases.ports import ArtifactSpool, CdpAccess, CdpClient, CdpConnection, OpenTarget
+from browser_node.domain.errors import ClientLimit, SessionNotOpen, ViewerLimit
+from browser_node.usecases.ports import (
+    ArtifactSpool,
+    CdpAccess,
+    CdpClient,
+    CdpConnection,
+    OpenTarget,
+    ViewerConnection,
+    ViewerSocket,
+)
 from fleetkit.ids import IdSource
 
 log = logging.getLogger(__name__)
@@ -81,11 +91,11 @@ class ChromiumBrowser:
         self._on_context = on_context
         self._folders = SessionFolders(downloads=tree.folders.downloads, uploads=tree.folders.uploads)
         self._screencast = Screencast(pipe)
+        self._control = Control()
+        self._live = LiveView(multiplexer=pipe, screencast=self._screencast, control=self._control)
         self._recordings: dict[RunId, Recording] = {}
         self._chores: set[asyncio.Task[None]] = set()
         self._closing = False
-        # Whether a person has control; told to every client that attaches from now on.
-        self.control: Control = NobodyInControl()
         # What is set anew whenever a client has left, beyond downloads.
         self.restored_after_clients: list[Callable[[], None]] = []
         self._targets = Targets(pipe)
@@ -105,6 +115,10 @@ class ChromiumBrowser:
     @property
     def client_count(self) -> int:
         return len(self._pipe.connections)
+
+    @property
+    def viewer_count(self) -> int:
+        return self._live.viewer_count
 
     @property
     def input_idle(self) -> timedelta:
@@ -133,7 +147,7 @@ class ChromiumBrowser:
             on_action=self._screencast.follow,
             on_leave=self._on_leave,
             access=access,
-            control=self.control,
+            control=self._control,
         )
         self._pipe.connections[connection] = run_id
         self._downloads.current_run = run_id
@@ -148,6 +162,20 @@ class ChromiumBrowser:
             self._begin_recording(run_id)
         log.info("a client attached", extra={"run_id": run_id})
         return connection
+
+    async def watch(self, socket: ViewerSocket, *, control_generation: int | None) -> ViewerConnection:
+        """Join a viewer. Raises ViewerLimit, SessionNotOpen."""
+        if self._closing or self._pipe.closed.is_set():
+            raise SessionNotOpen("The session's browser has ended.")
+        if self.viewer_count >= MAX_VIEWERS:
+            raise ViewerLimit(f"At most {MAX_VIEWERS} viewers can watch.", limit=str(MAX_VIEWERS))
+        return await self._live.join(socket, generation=control_generation)
+
+    def set_control(self, generation: int, *, held: bool) -> None:
+        self._control.set(generation, held=held)
+
+    def release_control(self) -> None:
+        self._control.release()
 
     def _begin_recording(self, run_id: RunId) -> None:
         recording = Recording(run_id=run_id, origin=self._origin, screencast=self._screencast, spool=self._spool)
@@ -224,6 +252,7 @@ class ChromiumBrowser:
 
     def _dismiss_clients(self, end: BrowserEnd) -> None:
         why = f"session closed: {end.reason}"
+        self._live.end(why)
         self._pipe.end(why)
         for connection in list(self._pipe.connections):
             connection.client.close(_GOING_AWAY, why)

@@ -143,7 +143,7 @@ class Connection:
             self.deliver(error_reply(b"%d" % command.id, -32001, "Session with given id not found.", None))
             return
         method = command.method
-        if self._control.is_held and method.startswith(_DRIVES):
+        if self._control.is_held and _drives(command):
             self.deliver(error_reply(b"%d" % command.id, -32000, _HELD, session_id))
             return
         rule = self._rule_for(method)
@@ -242,3 +242,7 @@ class Connection:
             self._leftovers.take_back()
         self._multiplexer.forget(self, root)
         self._on_leave(self)
+
+
+def _drives(command: Command) -> bool:
+    return command_filter.innermost_method(command.method, bytes(command.params)).startswith(_DRIVES)
