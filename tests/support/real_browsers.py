@@ -18,13 +18,15 @@ from websockets.asyncio.client import ClientConnection
 from browser_node.adapters.attach_server import AttachServer
 from browser_node.adapters.chromium.accounts import Accounts, claimed_accounts
 from browser_node.adapters.chromium.browser import ChromiumBrowser
+from browser_node.adapters.chromium.confinement import Confinement, confining
 from browser_node.adapters.chromium.folders import Scratch
 from browser_node.adapters.chromium.kinds import find_program
 from browser_node.adapters.chromium.launcher import BrowserPlots, ChromiumLauncher, Program
 from browser_node.adapters.chromium.processes import ProcessInfo, all_processes, read_process
 from browser_node.adapters.disk_spool import DiskSpool
 from browser_node.adapters.fleet_keys import FleetKeys, TokenGate
-from browser_node.domain.browser import BrowserKind
+from browser_node.domain.browser import BrowserKind, SessionId
+from browser_node.domain.limits import SessionLimits
 from browser_node.usecases.browsers import Browsers
 from browser_node.usecases.ports import SpooledArtifact
 from fleetkit.clock import SystemClock
@@ -125,9 +127,9 @@ class Host:
     def url(self, token: str | None = None, *, session_id: str = SESSION) -> str:
         return f"ws://127.0.0.1:{self.port}/attach/{session_id}?token={token or attach_token(self.signer)}"
 
-    async def start(self) -> ChromiumBrowser:
-        await self.browsers.start(an_order())
-        browser = self.browsers.find(SESSION, 1)
+    async def start(self, session_id: SessionId = SESSION) -> ChromiumBrowser:
+        await self.browsers.start(an_order(session_id=session_id))
+        browser = self.browsers.find(session_id, 1)
         assert isinstance(browser, ChromiumBrowser)
         return browser
 
@@ -148,17 +150,25 @@ def short_folder() -> Iterator[Path]:
 
 
 @contextlib.asynccontextmanager
-async def hosting_real_browsers() -> AsyncIterator[Host]:
+async def hosting_real_browsers(limits: SessionLimits | None = None, *, confined: bool = True) -> AsyncIterator[Host]:
+    """Host browsers as a node does; without `confined`, as on a machine that allows neither groups nor walls."""
     ids, keys, signer = RandomIds(), FleetKeys(), a_signer()
     keys.trust(signer.public_key_pem, node_id="nod_1")
-    with contextlib.ExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         accounts = await asyncio.to_thread(stack.enter_context, claimed_accounts())
         root = stack.enter_context(short_folder())
         scratch = Scratch(root / "b")
         await asyncio.to_thread(scratch.prepare)
         spool = DiskSpool(root / "spool", ids=ids)
         await spool.recover()
-        plots = BrowserPlots(scratch=scratch, accounts=accounts)
+        confinement = Confinement(limits=limits or SessionLimits())
+        if confined:
+            state = root / "state"
+            state.mkdir(mode=0o700)
+            opened = confining(confinement.limits, state_dir=state, scratch=root / "b", secrets=())
+            confinement = await asyncio.to_thread(opened.__enter__)
+            stack.push_async_callback(asyncio.to_thread, opened.__exit__, None, None, None)
+        plots = BrowserPlots(scratch=scratch, accounts=accounts, confinement=confinement)
         programs = {
             BrowserKind.CHROME: Program(path=await asyncio.to_thread(chrome_program), product="", sandboxed=True)
         }

@@ -1,6 +1,5 @@
 """How a browser-node is put together; read it as the order of its start."""
 
-import asyncio
 import contextlib
 import fcntl
 import os
@@ -12,6 +11,7 @@ from browser_node.adapters.artifact_store_client import GrpcArtifactStore
 from browser_node.adapters.attach_server import AttachServer
 from browser_node.adapters.chromium.accounts import claimed_accounts
 from browser_node.adapters.chromium.adoption import OrphanCollector, adopt_orphans
+from browser_node.adapters.chromium.confinement import confining
 from browser_node.adapters.chromium.folders import Scratch, default_scratch
 from browser_node.adapters.chromium.launcher import BrowserPlots, ChromiumLauncher, find_programs
 from browser_node.adapters.disk_spool import DiskSpool
@@ -28,7 +28,7 @@ from browser_node.usecases.uploads import Uploads
 from browserfleet.node.v1 import browser_service_pb2_grpc
 from fleetkit.clock import SystemClock
 from fleetkit.ids import RandomIds
-from fleetkit.lifecycle import background, every
+from fleetkit.lifecycle import Stop, background, every
 from fleetkit.rpc.client import channel
 from fleetkit.rpc.server import Service, serving
 
@@ -40,15 +40,26 @@ _FLUSH_TIMEOUT = timedelta(seconds=10)
 _RPC_GRACE = timedelta(seconds=2)
 
 
-async def run(settings: Settings, stop: asyncio.Event) -> None:
+async def run(settings: Settings, stop: Stop) -> None:
     """Serve until `stop` is set, then drain. Raises when the machine cannot host browsers."""
     adopt_orphans()
-    ids, clock, keys, machine = RandomIds(), SystemClock(), FleetKeys(), LinuxMachine()
-    scratch = Scratch(settings.scratch_dir or default_scratch(settings.state_dir))
-    with owned_state(settings.state_dir), claimed_accounts() as accounts, scratch.prepared():
+    ids, clock, keys = RandomIds(), SystemClock(), FleetKeys()
+    scratch_dir = settings.scratch_dir or default_scratch(settings.state_dir)
+    scratch, machine = Scratch(scratch_dir), LinuxMachine(disks=(scratch_dir, settings.state_dir))
+    with (
+        owned_state(settings.state_dir),
+        claimed_accounts() as accounts,
+        scratch.prepared(),
+        confining(
+            settings.session_limits,
+            state_dir=settings.state_dir,
+            scratch=scratch_dir,
+            secrets=settings.secret_files,
+        ) as confinement,
+    ):
         spool = DiskSpool(settings.state_dir / "spool", ids=ids)
         await spool.recover()
-        plots = BrowserPlots(scratch=scratch, accounts=accounts)
+        plots = BrowserPlots(scratch=scratch, accounts=accounts, confinement=confinement)
         programs = await find_programs(
             plots, configured=settings.chrome_binary, allow_no_sandbox=settings.allow_no_sandbox
         )
@@ -77,7 +88,13 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             uploads = Uploads(queue=spool, store=GrpcArtifactStore(artifact_store))
             gateway = GrpcFleetGateway(session_api, key=settings.node_key)
             membership = Membership(
-                browsers=browsers, machine=machine, gateway=gateway, profile=profile, keys=keys, clock=clock
+                browsers=browsers,
+                machine=machine,
+                gateway=gateway,
+                profile=profile,
+                keys=keys,
+                clock=clock,
+                disk_limit=settings.disk_full_percent / 100,
             )
             async with (
                 background(
@@ -99,10 +116,12 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                     membership.run(),
                     every(_DEADLINE_PASS, browsers.enforce_deadlines),
                     every(_ISOLATION_PASS, membership.enforce_isolation),
+                    every(_PRESSURE_PASS, membership.heed_disk),
                 ):
                     await stop.wait()
-                await server.leave()
-                await membership.drain()
+                    await server.leave()
+                    await membership.drain(within=settings.drain_timeout, at_once=stop.at_once)
+                await membership.leave()
                 await uploads.flush(_FLUSH_TIMEOUT)
 
 

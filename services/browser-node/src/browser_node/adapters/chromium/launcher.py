@@ -10,6 +10,7 @@ from typing import Any
 
 from browser_node.adapters.chromium.accounts import Accounts
 from browser_node.adapters.chromium.browser import BrowserPipe, ChromiumBrowser
+from browser_node.adapters.chromium.confinement import Confinement
 from browser_node.adapters.chromium.downloads import Downloads
 from browser_node.adapters.chromium.folders import Scratch
 from browser_node.adapters.chromium.kinds import KINDS, find_program
@@ -46,12 +47,13 @@ class Program:
 class BrowserPlots:
     """Where browsers grow: hands out fresh trees."""
 
-    def __init__(self, *, scratch: Scratch, accounts: Accounts) -> None:
+    def __init__(self, *, scratch: Scratch, accounts: Accounts, confinement: Confinement | None = None) -> None:
         self._scratch = scratch
         self._accounts = accounts
+        self._confinement = confinement or Confinement()
 
     def new(self) -> BrowserTree:
-        return BrowserTree(scratch=self._scratch, accounts=self._accounts)
+        return BrowserTree(scratch=self._scratch, accounts=self._accounts, confinement=self._confinement)
 
 
 class ChromiumLauncher:
