@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
 from browser_node.domain.egress import EgressPolicy, EgressRule
+from browser_node.domain.limits import SessionLimits
 from browser_node.domain.proxies import ProxyLocations
 from fleetkit.rpc.tls import TlsIdentity, read_tls
 from fleetkit.settings import Secret, SettingsError, SettingsReader
@@ -19,7 +21,8 @@ _ATTACH_URL = re.compile(r"wss?://[^/?#]+")
 class Settings:
     """Addresses are `host:port`. `scratch_dir` is where browsers' folders live; the state may be elsewhere.
 
-    `warm_browsers` is how many browsers stand ready while the node has room for them.
+    `warm_browsers` is how many browsers stand ready while the node has room for them. A node that is told to stop
+    lets its sessions live on for `drain_timeout`.
     """
 
     session_api_address: str
@@ -40,6 +43,11 @@ class Settings:
     allow_no_sandbox: bool
     egress: EgressPolicy
     proxy_locations: ProxyLocations = field(repr=False)
+    session_limits: SessionLimits
+    disk_full_percent: int
+    drain_timeout: timedelta
+    # Files that the environment names as holding secrets.
+    secret_files: tuple[Path, ...]
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -77,9 +85,22 @@ class Settings:
             allow_no_sandbox=reader.flag("FLEET_ALLOW_NO_SANDBOX", False),
             egress=_read_egress(reader, own=(listen, attach_listen, session_api, artifact_store)),
             proxy_locations=_read_locations(reader),
+            session_limits=SessionLimits(
+                memory_bytes=reader.size("FLEET_SESSION_MEMORY", "2GiB", minimum=128 << 20),
+                pids=reader.integer("FLEET_SESSION_PIDS", 512, minimum=100),
+                cpus=reader.number("FLEET_SESSION_CPUS", 2.0, minimum=0.1),
+                disk_bytes=reader.size("FLEET_SESSION_DISK", "7GiB", minimum=16 << 20),
+            ),
+            disk_full_percent=reader.integer("FLEET_DISK_FULL_PERCENT", 85, minimum=1),
+            drain_timeout=reader.duration("FLEET_DRAIN_TIMEOUT", timedelta(0)),
+            secret_files=tuple(
+                Path(value) for name, value in env.items() if name.startswith("FLEET_") and name.endswith("_FILE")
+            ),
         )
         reader.finish()
         faults = []
+        if settings.disk_full_percent > 100:
+            faults.append("FLEET_DISK_FULL_PERCENT: must be at most 100")
         if not _NAME.fullmatch(settings.node_name) or len(settings.node_name) > 63:
             faults.append("FLEET_NODE_NAME: must be a host name in lower case, at most 63 characters")
         if not _ATTACH_URL.fullmatch(settings.attach_url):
