@@ -14,6 +14,7 @@ from browser_node.domain.browser import (
     SessionId,
     StartOrder,
 )
+from browser_node.domain.options import BrowserOptions
 from browser_node.usecases.ports import (
     CdpClient,
     CdpConnection,
@@ -36,6 +37,7 @@ def an_order(
     epoch: int = 1,
     kind: BrowserKind = BrowserKind.CHROME,
     remaining: timedelta = timedelta(minutes=5),
+    options: BrowserOptions | None = None,
 ) -> StartOrder:
     return StartOrder(
         session_id=session_id,
@@ -44,6 +46,7 @@ def an_order(
         kind=kind,
         remaining=remaining,
         artifact_token="artifact-token",
+        options=options or BrowserOptions(),
     )
 
 
@@ -83,6 +86,7 @@ class FakeBrowser:
         self.input_idle = timedelta(0)
         self.closing: asyncio.Event | None = None
         self.crash: asyncio.Future[BrowserEnd] = asyncio.get_running_loop().create_future()
+        self.dismissed_with: BrowserEnd | None = None
         self.closed_with: BrowserEnd | None = None
 
     async def attach(self, client: CdpClient) -> CdpConnection:
@@ -90,6 +94,9 @@ class FakeBrowser:
 
     async def ended(self) -> BrowserEnd:
         return await asyncio.shield(self.crash)
+
+    def dismiss(self, end: BrowserEnd) -> None:
+        self.dismissed_with = end
 
     async def close(self, end: BrowserEnd) -> None:
         self.closed_with = end
@@ -108,6 +115,7 @@ class FakeLauncher:
         self.cancelled = 0
         self.at_once = 0
         self.most_at_once = 0
+        self.warm_count = 0
 
     async def launch(self, order: StartOrder) -> FakeBrowser:
         self.asked_for.append(order.session_id)

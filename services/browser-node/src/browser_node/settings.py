@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
 from browser_node.domain.egress import EgressPolicy, EgressRule
+from browser_node.domain.limits import SessionLimits
 from browser_node.domain.proxies import ProxyLocations
 from fleetkit.rpc.tls import TlsIdentity, read_tls
 from fleetkit.settings import Secret, SettingsError, SettingsReader
@@ -17,7 +19,11 @@ _ATTACH_URL = re.compile(r"wss?://[^/?#]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Addresses are `host:port`. `scratch_dir` is where browsers' folders live; the state may be elsewhere."""
+    """Addresses are `host:port`. `scratch_dir` is where browsers' folders live; the state may be elsewhere.
+
+    `warm_browsers` is how many browsers stand ready while the node has room for them. A node that is told to stop
+    lets its sessions live on for `drain_timeout`.
+    """
 
     session_api_address: str
     artifact_store_address: str
@@ -32,9 +38,16 @@ class Settings:
     state_dir: Path
     scratch_dir: Path | None
     chrome_binary: Path | None
+    edge_binary: Path | None
+    warm_browsers: int
     allow_no_sandbox: bool
     egress: EgressPolicy
     proxy_locations: ProxyLocations = field(repr=False)
+    session_limits: SessionLimits
+    disk_full_percent: int
+    drain_timeout: timedelta
+    # Files that the environment names as holding secrets.
+    secret_files: tuple[Path, ...]
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -43,9 +56,8 @@ class Settings:
         session_api = reader.text("FLEET_SESSION_API_ADDRESS")
         artifact_store = reader.text("FLEET_ARTIFACT_STORE_ADDRESS")
         listen = reader.text("FLEET_GRPC_LISTEN", "0.0.0.0:50061")
-        scratch_dir = reader.optional_text("FLEET_SCRATCH_DIR")
-        chrome_binary = reader.optional_text("FLEET_CHROME_BINARY")
         attach_listen = reader.text("FLEET_ATTACH_LISTEN", "0.0.0.0:9223")
+        slots = reader.integer("FLEET_SLOTS", 4, minimum=1)
         settings = cls(
             session_api_address=session_api,
             artifact_store_address=artifact_store,
@@ -63,16 +75,32 @@ class Settings:
             ),
             attach_listen=attach_listen,
             attach_url=reader.text("FLEET_ATTACH_URL"),
-            slots=reader.integer("FLEET_SLOTS", 4, minimum=1),
+            slots=slots,
             state_dir=reader.path("FLEET_STATE_DIR"),
-            scratch_dir=Path(scratch_dir) if scratch_dir else None,
-            chrome_binary=Path(chrome_binary) if chrome_binary else None,
+            scratch_dir=_optional_path(reader, "FLEET_SCRATCH_DIR"),
+            chrome_binary=_optional_path(reader, "FLEET_CHROME_BINARY"),
+            edge_binary=_optional_path(reader, "FLEET_EDGE_BINARY"),
+            # Each takes the memory of a browser with a blank page.
+            warm_browsers=reader.integer("FLEET_WARM_BROWSERS", min(2, slots)),
             allow_no_sandbox=reader.flag("FLEET_ALLOW_NO_SANDBOX", False),
             egress=_read_egress(reader, own=(listen, attach_listen, session_api, artifact_store)),
             proxy_locations=_read_locations(reader),
+            session_limits=SessionLimits(
+                memory_bytes=reader.size("FLEET_SESSION_MEMORY", "2GiB", minimum=128 << 20),
+                pids=reader.integer("FLEET_SESSION_PIDS", 512, minimum=100),
+                cpus=reader.number("FLEET_SESSION_CPUS", 2.0, minimum=0.1),
+                disk_bytes=reader.size("FLEET_SESSION_DISK", "7GiB", minimum=16 << 20),
+            ),
+            disk_full_percent=reader.integer("FLEET_DISK_FULL_PERCENT", 85, minimum=1),
+            drain_timeout=reader.duration("FLEET_DRAIN_TIMEOUT", timedelta(0)),
+            secret_files=tuple(
+                Path(value) for name, value in env.items() if name.startswith("FLEET_") and name.endswith("_FILE")
+            ),
         )
         reader.finish()
         faults = []
+        if settings.disk_full_percent > 100:
+            faults.append("FLEET_DISK_FULL_PERCENT: must be at most 100")
         if not _NAME.fullmatch(settings.node_name) or len(settings.node_name) > 63:
             faults.append("FLEET_NODE_NAME: must be a host name in lower case, at most 63 characters")
         if not _ATTACH_URL.fullmatch(settings.attach_url):
@@ -80,6 +108,11 @@ class Settings:
         if faults:
             raise SettingsError(faults)
         return settings
+
+
+def _optional_path(reader: SettingsReader, name: str) -> Path | None:
+    text = reader.optional_text(name)
+    return Path(text) if text else None
 
 
 def _read_egress(reader: SettingsReader, *, own: Iterable[str]) -> EgressPolicy:

@@ -1,7 +1,7 @@
 """What the node's use cases need from the outside."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +16,7 @@ from browser_node.domain.browser import (
     RunningBrowser,
     StartOrder,
 )
+from browser_node.domain.options import BrowserTier
 
 
 class CdpClient(Protocol):
@@ -67,23 +68,42 @@ class LiveBrowser(Protocol):
         ...
 
     async def ended(self) -> BrowserEnd:
-        """Wait until the browser has ended by itself."""
+        """Wait until the browser has ended by itself, or has to: it hangs, or uses more than a session may."""
+        ...
+
+    def dismiss(self, end: BrowserEnd) -> None:
+        """Tell every client why, and let nobody in any more. Does not block; a second time changes nothing."""
         ...
 
     async def close(self, end: BrowserEnd) -> None:
-        """Tell every client, end all processes, keep what was left, wipe the rest. Bounded; never raises."""
+        """Dismiss, end all processes, keep what was left, wipe the rest. Bounded; never raises."""
         ...
 
 
 class BrowserLauncher(Protocol):
-    """Starts browsers."""
+    """Gives sessions their browsers."""
+
+    @property
+    def warm_count(self) -> int:
+        """How many browsers stand ready."""
+        ...
 
     async def launch(self, order: StartOrder) -> LiveBrowser:
-        """Return a browser that answers and has a page.
+        """Return a browser that answers, has a page and is as the order's options say.
 
-        Raises BrowserStartFailed. Leaves nothing behind when it fails or is cancelled.
+        Raises BrowserTypeUnavailable, OptionUnavailable and InvalidOption before a browser is spent where that can be
+        told, BrowserStartFailed. Leaves nothing behind when it fails or is cancelled.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeCapabilities:
+    """What a node can do for a session beyond its browsers."""
+
+    tiers: tuple[BrowserTier, ...] = (BrowserTier.FULL,)
+    proxy_locations: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +115,7 @@ class NodeProfile:
     attach_url: str
     slots: int
     browsers: tuple[InstalledBrowser, ...]
+    capabilities: NodeCapabilities = field(default_factory=NodeCapabilities)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +131,14 @@ class Registration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pressure:
-    """How much of the machine is in use, as shares from 0 to 1; `cpu` over the last minute."""
+    """How much of the machine is in use, as shares from 0 to 1; `cpu` over the last minute.
+
+    `disk` is that of the fuller of the disks that hold browsers' folders and the node's state.
+    """
 
     cpu: float
     memory: float
+    disk: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +147,10 @@ class Report:
 
     running: Sequence[RunningBrowser]
     ended: Sequence[EndedBrowser]
+    # Nothing new is taken: the node stops, or has no disk left.
     draining: bool
     pressure: Pressure | None
+    warm_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
