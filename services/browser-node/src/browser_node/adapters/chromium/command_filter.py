@@ -174,6 +174,20 @@ def _send_message_to_target(params: Params, folders: SessionFolders, depth: int 
     return Forward({**params, "message": msgspec.json.encode(inner).decode()})
 
 
+def innermost_method(method: str, params: bytes) -> str:
+    """Return the method that a command comes down to when it wraps another; empty when it wraps nothing good."""
+    for _ in range(_MAX_NESTING + 1):
+        if method != "Target.sendMessageToTarget":
+            return method
+        try:
+            wrapped = msgspec.json.decode(params, type=Params)
+            inner = msgspec.json.decode(str(wrapped.get("message", "")), type=WrappedCommand)
+        except (msgspec.DecodeError, RecursionError):
+            return ""
+        method, params = inner.method, bytes(inner.params)
+    return ""
+
+
 def is_page_url(url: object) -> bool:
     """Tell whether a URL leads to the web or to nothing, by what a browser makes of it.
 

@@ -47,8 +47,6 @@ _DRIVES = (
     "Page.navigate",
     "Page.reload",
     "Target.activateTarget",
-    # Whatever is inside.
-    "Target.sendMessageToTarget",
 )
 _HELD = "A person has control of this session: input and navigation of clients wait until it is handed back."
 
@@ -143,7 +141,7 @@ class Connection:
             self.deliver(error_reply(b"%d" % command.id, -32001, "Session with given id not found.", None))
             return
         method = command.method
-        if self._control.is_held and method.startswith(_DRIVES):
+        if self._control.is_held and _drives(command):
             self.deliver(error_reply(b"%d" % command.id, -32000, _HELD, session_id))
             return
         rule = self._rule_for(method)
@@ -242,3 +240,7 @@ class Connection:
             self._leftovers.take_back()
         self._multiplexer.forget(self, root)
         self._on_leave(self)
+
+
+def _drives(command: Command) -> bool:
+    return command_filter.innermost_method(command.method, bytes(command.params)).startswith(_DRIVES)
