@@ -165,6 +165,8 @@ class NodeProcess:
             "FLEET_ARTIFACT_STORE_ADDRESS": self.artifact_store_address or self.fleet.address,
             "FLEET_NODE_KEY": "bf_test",
             "FLEET_NODE_NAME": "node-under-test",
+            # The tests' pages are on loopback.
+            "FLEET_EGRESS_ALLOW": "127.0.0.0/8",
             "FLEET_GRPC_LISTEN": f"127.0.0.1:{self.grpc_port}",
             "FLEET_GRPC_ADVERTISE": f"127.0.0.1:{self.grpc_port}",
             "FLEET_ATTACH_LISTEN": f"127.0.0.1:{self.attach_port}",

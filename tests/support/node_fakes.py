@@ -15,6 +15,7 @@ from browser_node.domain.browser import (
     SessionId,
     StartOrder,
 )
+from browser_node.domain.options import BrowserOptions
 from browser_node.usecases.ports import (
     CdpAccess,
     CdpClient,
@@ -41,6 +42,7 @@ def an_order(
     epoch: int = 1,
     kind: BrowserKind = BrowserKind.CHROME,
     remaining: timedelta = timedelta(minutes=5),
+    options: BrowserOptions | None = None,
 ) -> StartOrder:
     return StartOrder(
         session_id=session_id,
@@ -49,6 +51,7 @@ def an_order(
         kind=kind,
         remaining=remaining,
         artifact_token="artifact-token",
+        options=options or BrowserOptions(),
     )
 
 
@@ -129,6 +132,7 @@ class FakeLauncher:
         self.cancelled = 0
         self.at_once = 0
         self.most_at_once = 0
+        self.warm_count = 0
 
     async def launch(self, order: StartOrder) -> FakeBrowser:
         self.asked_for.append(order.session_id)

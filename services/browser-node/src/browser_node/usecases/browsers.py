@@ -167,6 +167,11 @@ class Browsers:
 
     # ---- what a heartbeat says, and what its answer means
 
+    @property
+    def warm_count(self) -> int:
+        """How many browsers stand ready for sessions to come."""
+        return self._launcher.warm_count
+
     def running(self) -> list[RunningBrowser]:
         """Everything that runs, starting browsers included; what is about to end is not."""
         return [hosting.reported() for hosting in self._hostings.values() if not hosting.end.done()]

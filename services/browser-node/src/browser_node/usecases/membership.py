@@ -91,7 +91,13 @@ class Membership:
         """Send one heartbeat, do what the answer says, return when to send the next. Raises FleetError."""
         running = self._browsers.running()
         ended = self._browsers.unreported()
-        report = Report(running=running, ended=ended, draining=self._browsers.draining, pressure=self._machine.pressure)
+        report = Report(
+            running=running,
+            ended=ended,
+            draining=self._browsers.draining,
+            pressure=self._machine.pressure,
+            warm_count=self._browsers.warm_count,
+        )
         sent = self._clock.monotonic()
         instructions = await self._gateway.heartbeat(registration, report)
         self._heard = self._clock.monotonic()

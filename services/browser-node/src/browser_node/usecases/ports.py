@@ -1,7 +1,7 @@
 """What the node's use cases need from the outside."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +16,7 @@ from browser_node.domain.browser import (
     RunningBrowser,
     StartOrder,
 )
+from browser_node.domain.options import BrowserTier
 
 
 class CdpClient(Protocol):
@@ -152,14 +153,29 @@ class LiveBrowser(Protocol):
 
 
 class BrowserLauncher(Protocol):
-    """Starts browsers."""
+    """Gives sessions their browsers."""
+
+    @property
+    def warm_count(self) -> int:
+        """How many browsers stand ready."""
+        ...
 
     async def launch(self, order: StartOrder) -> LiveBrowser:
-        """Return a browser that answers and has a page.
+        """Return a browser that answers, has a page and is as the order's options say.
 
-        Raises BrowserStartFailed. Leaves nothing behind when it fails or is cancelled.
+        Raises BrowserTypeUnavailable, OptionUnavailable and InvalidOption before a browser is spent where that can be
+        told, BrowserStartFailed. Leaves nothing behind when it fails or is cancelled.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeCapabilities:
+    """What a node can do for a session beyond its browsers."""
+
+    tiers: tuple[BrowserTier, ...] = (BrowserTier.FULL,)
+    proxy_locations: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +187,7 @@ class NodeProfile:
     attach_url: str
     slots: int
     browsers: tuple[InstalledBrowser, ...]
+    capabilities: NodeCapabilities = field(default_factory=NodeCapabilities)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +217,7 @@ class Report:
     ended: Sequence[EndedBrowser]
     draining: bool
     pressure: Pressure | None
+    warm_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

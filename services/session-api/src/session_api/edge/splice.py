@@ -25,7 +25,8 @@ from session_api.edge.problems import http_status, problem_body
 log = logging.getLogger(__name__)
 tracer = trace.get_tracer(__name__)
 
-_PREFIX = "/attach/"
+# To CDP, and to the live view; a session's ID follows.
+_DOORS = {"attach": False, "live": True}
 # What of the client's handshake the node needs. No cookie, key or extension goes on: the node may be hostile, and
 # compression would only cost time.
 _FORWARDED = ("sec-websocket-key", "sec-websocket-version", "sec-websocket-protocol", "user-agent", "origin")
@@ -110,12 +111,13 @@ class AttachProtocol(_Joined):
     async def _join(self, head: bytes) -> None:
         target, headers = _parse(head)
         url = urlsplit(target)
-        if not url.path.startswith(_PREFIX):
+        door, _, name = url.path.removeprefix("/").partition("/")
+        if door not in _DOORS:
             raise SessionNotFound
-        session_id = SessionId(url.path.removeprefix(_PREFIX).rstrip("/"))
+        session_id = SessionId(name.rstrip("/"))
         token = next(iter(parse_qs(url.query, keep_blank_values=True).get("token", [])), None)
         with log_context(session_id=session_id):
-            admission = await self._door.admit(session_id, headers, token)
+            admission = await self._door.admit(session_id, headers, token, live=_DOORS[door])
             node = await self._dial(admission)
             node.transport.write(_handshake(admission, headers) + self._early)
             node.other, self.other = self, node

@@ -67,7 +67,7 @@ class BrowserPipe(Multiplexer):
 
 
 class ChromiumBrowser:
-    """A live browser of one session."""
+    """A live browser of one session. `on_context` is told of each context that a client makes."""
 
     def __init__(
         self,
@@ -79,6 +79,7 @@ class ChromiumBrowser:
         origin: ArtifactOrigin,
         spool: ArtifactSpool,
         ids: IdSource,
+        on_context: Callable[[str], None],
     ) -> None:
         self._tree = tree
         self._pipe = pipe
@@ -87,6 +88,7 @@ class ChromiumBrowser:
         self._origin = origin
         self._spool = spool
         self._ids = ids
+        self._on_context = on_context
         self._folders = SessionFolders(downloads=tree.folders.downloads, uploads=tree.folders.uploads)
         self._screencast = Screencast(pipe)
         self._control = Control()
@@ -141,7 +143,7 @@ class ChromiumBrowser:
             multiplexer=self._pipe,
             client=client,
             folders=self._folders,
-            on_context=self._downloads.cover,
+            on_context=self._on_context,
             on_action=self._screencast.follow,
             on_leave=self._on_leave,
             access=access,

@@ -72,10 +72,7 @@ class WrappedCommand(msgspec.Struct, omit_defaults=True):
 
 def rule_for(method: str) -> Rule | None:
     """Return the rule of a method, None when it passes."""
-    rule = RULES.get(method)
-    if rule is None and method.startswith(_DENIED_DOMAINS):
-        return _denied
-    return rule
+    return RULES.get(method) or (_denied if method.startswith(_DENIED_DOMAINS) else None)
 
 
 def review(rule: Rule, params: bytes, folders: SessionFolders) -> Verdict:

@@ -40,7 +40,16 @@ _ACTIONS = frozenset(
     }
 )
 # What a client may not do while a person has control: type, click, and take the page away from under the hands.
-_DRIVES = ("Input.", "Page.navigate", "Page.reload", "Page.close", "Page.bringToFront", "Target.activateTarget")
+_DRIVES = (
+    "Input.",
+    "Page.bringToFront",
+    "Page.close",
+    "Page.navigate",
+    "Page.reload",
+    "Target.activateTarget",
+    # Whatever is inside.
+    "Target.sendMessageToTarget",
+)
 _HELD = "A person has control of this session: input and navigation of clients wait until it is handed back."
 
 
@@ -61,8 +70,6 @@ class NobodyInControl:
 
 class Connection:
     """One attached client. `on_leave` is called once, when it has left or was told to."""
-
-    is_client = True
 
     def __init__(
         self,
@@ -145,7 +152,7 @@ class Connection:
         if method in _ACTIONS:
             self._on_action(self._page_of(session_id))
         elif method in LASTING and self._leftovers is not None:
-            self._leftovers.note(command)
+            self._leftovers.note(command, root)
         observer = None
         if method == "Target.createBrowserContext":
             disposed_by_chrome = b'"disposeOnDetach":true' in bytes(command.params)
@@ -232,7 +239,7 @@ class Connection:
         for context_id in self._contexts - self._disposed_by_chrome:
             self._multiplexer.tell("Target.disposeBrowserContext", {"browserContextId": context_id})
         if root is not None and self._leftovers is not None:
-            self._leftovers.take_back(root=root)
+            self._leftovers.take_back()
         self._multiplexer.forget(self, root)
         self._on_leave(self)
 

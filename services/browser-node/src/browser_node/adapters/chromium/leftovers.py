@@ -16,6 +16,8 @@ _Commands = tuple[tuple[str, dict[str, object]], ...]
 
 _NO_METRICS: dict[str, object] = {"width": 0, "height": 0, "deviceScaleFactor": 0, "mobile": False}
 
+_DIALOGS = "Page.enable"
+
 # By the method that left it; each is sent in the session that the method was used in.
 _TAKEN_BACK_BY: Mapping[str, _Commands] = {
     "Emulation.setPageScaleFactor": (("Emulation.setPageScaleFactor", {"pageScaleFactor": 1}),),
@@ -25,7 +27,7 @@ _TAKEN_BACK_BY: Mapping[str, _Commands] = {
         ("Emulation.clearDeviceMetricsOverride", {}),
     ),
     # A dialog that is open stops its page, and no client that comes later can answer it.
-    "Page.enable": (("Page.handleJavaScriptDialog", {"accept": False}),),
+    _DIALOGS: (("Page.handleJavaScriptDialog", {"accept": False}),),
 }
 _WINDOW = "Browser.setWindowBounds"
 _MOST_WINDOWS = 64
@@ -45,15 +47,18 @@ class Leftovers:
     def __init__(self, multiplexer: Multiplexer, client: Endpoint) -> None:
         self._multiplexer = multiplexer
         self._client = client
-        # Session (None: the root) and method, in the order of first use.
-        self._used: dict[tuple[str | None, str], None] = {}
+        # Session and method, in the order of first use.
+        self._used: dict[tuple[str, str], None] = {}
         # As windows were before this client moved them.
         self._windows: dict[int, dict[str, object]] = {}
 
-    def note(self, command: Command) -> None:
+    def note(self, command: Command, root: str) -> None:
         """A client uses one of the LASTING methods; called before the command is sent."""
         if command.method != _WINDOW:
-            self._used[command.sessionId, command.method] = None
+            session_id = command.sessionId or root
+            self._used[session_id, command.method] = None
+            if command.method == _DIALOGS:
+                self._multiplexer.answers_dialogs(session_id)
             return
         try:
             window_id = _decode_window(command.params).windowId
@@ -70,20 +75,18 @@ class Leftovers:
         except (CdpError, KeyError, TypeError):
             self._windows.pop(window_id, None)
 
-    def take_back(self, *, root: str) -> None:
+    def take_back(self) -> None:
         """Send what undoes it all; the client's sessions must still be there."""
         children = self._multiplexer.children_of(self._client)
         for session_id, opened in children.items():
             if opened.starts_paused:
                 # What opened this page waits with it, for ever.
                 self._multiplexer.tell("Runtime.runIfWaitingForDebugger", {}, session_id)
-        for used_in, method in self._used:
-            session_id = used_in or root
+        for session_id, method in self._used:
             child = children.get(session_id)
             if child is None:
                 continue
-            if method == "Page.enable" and self._multiplexer.is_watched(child.target_id, besides=self._client):
-                # The dialog is the other client's to answer.
+            if method == _DIALOGS and self._multiplexer.has_answerer(child.target_id, besides=self._client):
                 continue
             for name, params in _TAKEN_BACK_BY[method]:
                 self._multiplexer.tell(name, params, session_id)

@@ -95,8 +95,6 @@ class Endpoint(Protocol):
     root_tail: bytes
     # Commands that were sent and not answered yet; the multiplexer counts.
     pending: int
-    # Somebody outside the node.
-    is_client: bool
 
     def deliver(self, message: bytes) -> None:
         """Take one message, in the client's own terms."""
@@ -111,13 +109,15 @@ class Endpoint(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Child:
     """A session that speaks to a target."""
 
     target_id: str
     # Its target was stopped at its start for this session, and may still wait for it.
     starts_paused: bool
+    # Its owner is a client that is told of dialogs, and can answer them.
+    answers_dialogs: bool = False
 
 
 # Who asked, its own ID of the command, its session (None: its root), who else wants to see the answer.
@@ -128,7 +128,6 @@ class _Caller:
     """The endpoint of the node's own commands outside any session."""
 
     root_tail = b""
-    is_client = False
 
     def __init__(self, future: "asyncio.Future[bytes]") -> None:
         self._future = future
@@ -150,7 +149,6 @@ class _Nobody:
 
     root_tail = b""
     pending = 0
-    is_client = False
 
     def deliver(self, message: bytes) -> None:
         pass
@@ -180,7 +178,7 @@ class Multiplexer:
         self.last_input = time.monotonic()
 
     def open(self, write: Callable[[bytes], None]) -> None:
-        """Begin to write to the browser."""
+        """Begin to write to the browser, message by message. `write` raises RuntimeError when that is over."""
         self._write = write
 
     # ---- towards the browser
@@ -199,7 +197,7 @@ class Multiplexer:
         if session_id is None:
             command.sessionId = root
         try:
-            self._write(encode(command) + b"\0")
+            self._write(encode(command))
         except RuntimeError:
             # The browser has gone, and the pipe's other end has not been read to its end yet.
             del self._pending[own_id]
@@ -314,12 +312,17 @@ class Multiplexer:
         """Return the sessions of an endpoint that speak to a target, by ID."""
         return {key.decode(): child for key, child in self._children.items() if self._owners.get(key) is endpoint}
 
-    def is_watched(self, target_id: str, *, besides: Endpoint) -> bool:
-        """Tell whether a client other than this one has a session to a target."""
+    def answers_dialogs(self, session_id: str) -> None:
+        """A client is told of the dialogs of a page from now on."""
+        child = self._children.get(session_id.encode())
+        if child is not None:
+            child.answers_dialogs = True
+
+    def has_answerer(self, target_id: str, *, besides: Endpoint) -> bool:
+        """Tell whether another client can answer the dialogs of a page."""
         return any(
-            child.target_id == target_id and owner.is_client and owner is not besides
+            child.answers_dialogs and child.target_id == target_id and self._owners.get(key) is not besides
             for key, child in self._children.items()
-            if (owner := self._owners.get(key)) is not None
         )
 
     def forget(self, endpoint: Endpoint, root: str | None) -> None:

@@ -13,8 +13,6 @@ from browser_node.adapters.chromium.multiplexer import Command, Multiplexer, enc
 class NodeSession:
     """An endpoint inside the node. Events are given to `on_event` as the browser wrote them."""
 
-    is_client = False
-
     def __init__(self, multiplexer: Multiplexer, on_event: Callable[[bytes], None]) -> None:
         self._multiplexer = multiplexer
         self._on_event = on_event

@@ -1,6 +1,7 @@
 """How often one session may be visited: a client in a loop does not keep the node busy for everybody."""
 
 import time
+from collections.abc import Callable
 
 from browser_node.domain.browser import SessionId
 from browser_node.domain.errors import ClientLimit
@@ -14,13 +15,14 @@ _MOST_REMEMBERED = 1000
 class VisitRate:
     """Counts visits that came with a good token, session by session: 50 a second, 200 at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         # What is left of the burst, and when that was so, in monotonic seconds.
         self._left: dict[SessionId, tuple[float, float]] = {}
 
     def count(self, session_id: SessionId) -> None:
         """Raises ClientLimit when it is too often."""
-        now = time.monotonic()
+        now = self._monotonic()
         left = self._at(session_id, now)
         if left < 1:
             raise ClientLimit("Too many connections to this session in a short time.", limit=str(int(_PER_SECOND)))
