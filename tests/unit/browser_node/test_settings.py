@@ -25,6 +25,15 @@ def test_good_settings_are_read() -> None:
     assert "bf_x" not in repr(settings)
 
 
+def test_extensions_and_their_settings_are_read() -> None:
+    given = {"EXTENSIONS_DIR": "/srv/x", "AD_BLOCKER_DIR": "/srv/ads", "CAPTCHA_SOLVER": "offline"}
+    settings = Settings.from_env({**GOOD, **{f"FLEET_{name}": value for name, value in given.items()}})
+
+    assert (settings.extensions_dir, settings.ad_blocker_dir) == (Path("/srv/x"), Path("/srv/ads"))
+    assert settings.captcha_solver is not None
+    assert Settings.from_env(GOOD).captcha_solver is None
+
+
 def test_every_fault_is_reported() -> None:
     env = {**GOOD, "FLEET_SLOTS": "0", "FLEET_SLOT": "3"}
     del env["FLEET_NODE_KEY"]
