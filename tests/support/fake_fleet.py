@@ -172,6 +172,8 @@ class NodeProcess:
             "FLEET_ATTACH_LISTEN": f"127.0.0.1:{self.attach_port}",
             "FLEET_ATTACH_URL": f"ws://127.0.0.1:{self.attach_port}",
             "FLEET_SLOTS": "2",
+            # Tests look for the one browser that they started.
+            "FLEET_WARM_BROWSERS": "0",
             "FLEET_STATE_DIR": str(self.state_dir),
             "FLEET_SCRATCH_DIR": str(self.state_dir.parent / "b"),
             **self.extra,
@@ -221,11 +223,14 @@ class NodeProcess:
         async with channel(f"127.0.0.1:{self.grpc_port}") as opened:
             yield browser_service_pb2_grpc.BrowserServiceStub(opened)
 
-    async def start_browser(self, *, epoch: int = 1, trace: str | None = None) -> browser_pb2.Browser:
+    async def start_browser(
+        self, *, epoch: int = 1, trace: str | None = None, spec: browser_pb2.BrowserSpec | None = None
+    ) -> browser_pb2.Browser:
         request = browser_service_pb2.StartBrowserRequest(
             session_id=SESSION,
             epoch=epoch,
             organization_id="o_test",
+            spec=spec,
             remaining=duration(timedelta(minutes=5)),
             artifact_token="artifact-token",
         )

@@ -59,7 +59,7 @@ _CLEAN = {
 
 @pytest.fixture
 async def host() -> AsyncIterator[Host]:
-    async with hosting_real_browsers(resolver=LoopbackResolver()) as host:
+    async with hosting_real_browsers(resolver=LoopbackResolver(), confined=True) as host:
         yield host
 
 

@@ -69,7 +69,7 @@ async def test_a_session_from_start_to_stop(node: NodeProcess, fleet: FakeFleet)
 
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.reason == "session closed: USER_REQUESTED"
-    assert await asyncio.to_thread(alive, pids) == []
+    await until_ended(pids, within=10)
     await until(lambda: len(fleet.uploads) == 2 and fleet.running == [])
     (download, body), (recording, video) = fleet.uploads
     assert (download.display_name, body) == ("table.csv", FILE)

@@ -68,11 +68,15 @@ class LiveBrowser(Protocol):
         ...
 
     async def ended(self) -> BrowserEnd:
-        """Wait until the browser has ended by itself."""
+        """Wait until the browser has ended by itself, or has to: it hangs, or uses more than a session may."""
+        ...
+
+    def dismiss(self, end: BrowserEnd) -> None:
+        """Tell every client why, and let nobody in any more. Does not block; a second time changes nothing."""
         ...
 
     async def close(self, end: BrowserEnd) -> None:
-        """Tell every client, end all processes, keep what was left, wipe the rest. Bounded; never raises."""
+        """Dismiss, end all processes, keep what was left, wipe the rest. Bounded; never raises."""
         ...
 
 
@@ -127,10 +131,14 @@ class Registration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pressure:
-    """How much of the machine is in use, as shares from 0 to 1; `cpu` over the last minute."""
+    """How much of the machine is in use, as shares from 0 to 1; `cpu` over the last minute.
+
+    `disk` is that of the fuller of the disks that hold browsers' folders and the node's state.
+    """
 
     cpu: float
     memory: float
+    disk: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +147,7 @@ class Report:
 
     running: Sequence[RunningBrowser]
     ended: Sequence[EndedBrowser]
+    # Nothing new is taken: the node stops, or has no disk left.
     draining: bool
     pressure: Pressure | None
     warm_count: int = 0

@@ -125,7 +125,7 @@ def _overrides(blank: BlankBrowser, options: BrowserOptions) -> Overrides | None
     """Nothing is held over the pages of a browser that nobody asked anything of."""
     if not (is_seen_by_pages(options) or options.geolocation or options.headers or options.start_url):
         return None
-    return Overrides(blank.pipe, options, page=blank.page, frame_height=blank.program.row.frame_height)
+    return Overrides(blank.pipe, options, page=blank.page)
 
 
 async def _visit(overrides: Overrides, url: str) -> Receipt:

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 Commands = list[tuple[str, dict[str, object]]]
 
 _ATTACHED = b'{"method":"Target.attachedToTarget"'
+_DETACHED = b'{"method":"Target.detachedFromTarget"'
+# A process has one of these for all its pages: it goes with the page that set it first.
+_OF_A_PROCESS = frozenset({"Emulation.setLocaleOverride", "Emulation.setTimezoneOverride"})
 _NEW_PAGES: list[dict[str, object]] = [
     {"type": "page"},
     {"type": "service_worker"},
@@ -52,7 +55,16 @@ class _Attached(msgspec.Struct, gc=False):
     params: _AttachedParams
 
 
-_decode = msgspec.json.Decoder(_Attached).decode
+class _DetachedParams(msgspec.Struct, gc=False):
+    sessionId: str  # noqa: N815  # the protocol's name
+
+
+class _Detached(msgspec.Struct, gc=False):
+    params: _DetachedParams
+
+
+_decode_attached = msgspec.json.Decoder(_Attached).decode
+_decode_detached = msgspec.json.Decoder(_Detached).decode
 
 
 def accept_language(locale: str) -> str:
@@ -104,14 +116,14 @@ class Overrides:
         options: BrowserOptions,
         *,
         page: str,
-        frame_height: int,
     ) -> None:
         self._session = NodeSession(multiplexer, self._on_event)
         self._options = options
         self._page = page
         self._commands = page_commands(options)
-        self._frame_height = frame_height
         self._first: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        # What the node is attached to.
+        self._attached: set[str] = set()
         self._chores: set[asyncio.Task[None]] = set()
 
     async def hold(self) -> None:
@@ -128,7 +140,7 @@ class Overrides:
         await self._session.call("Target.setAutoAttach", _auto_attach(_NEW_PAGES))
         first = await self._announced()
         await asyncio.gather(
-            self._resize(self._page), *(self._session.call(method, params, first) for method, params in self._commands)
+            self._resize_first(first), *(self._session.call(method, params, first) for method, params in self._commands)
         )
 
     async def _announced(self) -> str:
@@ -142,6 +154,11 @@ class Overrides:
         except CdpError as error:
             message = f"This browser does not grant these permissions: {error}"
             raise OptionUnavailable(message, option="permissions", value=", ".join(permissions)) from error
+
+    async def _resize_first(self, session_id: str) -> None:
+        if self._options.viewport is not None:
+            await self._resize(self._page)
+            await self._until_resized(session_id)
 
     def cover(self, context_id: str) -> None:
         """A client has made a context: permissions are a context's own."""
@@ -160,24 +177,28 @@ class Overrides:
             "awaitPromise": True,
             "returnByValue": True,
         }
-        viewport = self._options.viewport
-        for _ in range(_SIZE_LOOKS):
-            seen = Observation.parse((await self.on_page("Runtime.evaluate", asked))["result"]["value"])
-            if viewport is None or seen.page_size == f"{viewport.width}x{viewport.height}":
-                break
-            # A window's new size reaches its page a moment later.
-            await asyncio.sleep(_SIZE_POLL_SECONDS)
-        return seen
+        return Observation.parse((await self.on_page("Runtime.evaluate", asked))["result"]["value"])
 
     async def on_page(self, method: str, params: dict[str, object]) -> dict[str, Any]:  # the result of any command
         """Run a command on the first page, after `hold`. Raises CdpError."""
         return await self._session.call(method, params, self._first.result())
 
     def _on_event(self, message: bytes) -> None:
-        if not message.startswith(_ATTACHED):
-            return
-        attached = _decode(message).params
-        session_id, target = attached.sessionId, attached.targetInfo
+        if message.startswith(_ATTACHED):
+            attached = _decode_attached(message).params
+            self._on_attached(attached.sessionId, attached.targetInfo)
+        elif message.startswith(_DETACHED):
+            self._on_detached(_decode_detached(message).params.sessionId)
+
+    def _on_detached(self, session_id: str) -> None:
+        self._attached.discard(session_id)
+        for method, params in self._commands:
+            if method in _OF_A_PROCESS:
+                for other in self._attached:
+                    self._session.tell(method, params, other)
+
+    def _on_attached(self, session_id: str, target: _Target) -> None:
+        self._attached.add(session_id)
         self._session.tell("Target.setAutoAttach", _auto_attach(_BELOW_A_PAGE), session_id)
         if target.targetId == self._page and not self._first.done():
             self._first.set_result(session_id)
@@ -194,6 +215,7 @@ class Overrides:
     async def _resize_and_release(self, target_id: str, session_id: str) -> None:
         try:
             await self._resize(target_id)
+            await self._until_resized(session_id)
         except CdpError as error:
             log.debug("a page that was just opened has no window of the right size: %s", error)
         finally:
@@ -205,9 +227,17 @@ class Overrides:
         if viewport is None:
             return
         window = await self._session.call("Browser.getWindowForTarget", {"targetId": target_id})
-        wanted = {"width": viewport.width, "height": viewport.height + self._frame_height}
-        if {name: window["bounds"].get(name) for name in wanted} != wanted:
-            await self._session.call("Browser.setWindowBounds", {"windowId": window["windowId"], "bounds": wanted})
+        size = {"width": viewport.width, "height": viewport.height}
+        await self._session.call("Browser.setContentsSize", {"windowId": window["windowId"], **size})
+
+    async def _until_resized(self, session_id: str) -> None:
+        """Wait, a little, until a page knows of its window's new size."""
+        viewport = self._options.viewport
+        for _ in range(_SIZE_LOOKS):
+            seen = (await self._session.call("Page.getLayoutMetrics", {}, session_id))["cssLayoutViewport"]
+            if viewport is None or (seen["clientWidth"], seen["clientHeight"]) == (viewport.width, viewport.height):
+                return
+            await asyncio.sleep(_SIZE_POLL_SECONDS)
 
 
 def _auto_attach(kinds: list[dict[str, object]]) -> dict[str, object]:
