@@ -57,6 +57,7 @@ async def run(settings: Settings, stop: Stop) -> None:
             secrets=settings.secret_files,
         ) as confinement,
     ):
+        await machine.measure()
         spool = DiskSpool(settings.state_dir / "spool", ids=ids)
         await spool.recover()
         plots = BrowserPlots(scratch=scratch, accounts=accounts, confinement=confinement)
@@ -116,7 +117,6 @@ async def run(settings: Settings, stop: Stop) -> None:
                     membership.run(),
                     every(_DEADLINE_PASS, browsers.enforce_deadlines),
                     every(_ISOLATION_PASS, membership.enforce_isolation),
-                    every(_PRESSURE_PASS, membership.heed_disk),
                 ):
                     await stop.wait()
                     await server.leave()
