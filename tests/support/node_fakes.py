@@ -191,6 +191,7 @@ class FakeMachine:
 
     def __init__(self) -> None:
         self.pressure: Pressure | None = None
+        self.disk_used = 0.0
 
 
 class FakeKeys:

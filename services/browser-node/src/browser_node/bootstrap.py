@@ -70,6 +70,7 @@ async def run(settings: Settings, stop: Stop) -> None:
                 secrets=settings.secret_files,
             )
         )
+        await machine.measure()
         spool = DiskSpool(settings.state_dir / "spool", ids=ids)
         await spool.recover()
         plots = BrowserPlots(scratch=scratch, accounts=accounts, confinement=confinement)
@@ -133,7 +134,6 @@ async def run(settings: Settings, stop: Stop) -> None:
                     membership.run(),
                     every(_DEADLINE_PASS, browsers.enforce_deadlines),
                     every(_ISOLATION_PASS, membership.enforce_isolation),
-                    every(_PRESSURE_PASS, membership.heed_disk),
                 ):
                     async with pool.open(), background(every(_POOL_PASS, pool.tend, wake=pool.news)):
                         await stop.wait()

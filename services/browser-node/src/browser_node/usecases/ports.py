@@ -207,14 +207,10 @@ class Registration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pressure:
-    """How much of the machine is in use, as shares from 0 to 1; `cpu` over the last minute.
-
-    `disk` is that of the fuller of the disks that hold browsers' folders and the node's state.
-    """
+    """How much of the machine is in use, as shares from 0 to 1; `cpu` over the last minute."""
 
     cpu: float
     memory: float
-    disk: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +239,11 @@ class Machine(Protocol):
     @property
     def pressure(self) -> Pressure | None:
         """What was measured last; None before that."""
+        ...
+
+    @property
+    def disk_used(self) -> float:
+        """Share of the disk in use, of the fuller one where state and browsers' folders have two; 0 before that."""
         ...
 
 
