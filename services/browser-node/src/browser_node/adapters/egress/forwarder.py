@@ -56,7 +56,13 @@ class Forwarder:
     async def open(self, *, owner: int | None) -> EgressPort:
         """Open a port for the browser of this user, None for the node's own. It has to be closed again."""
         user = os.geteuid() if owner is None else owner
-        port = EgressPort(dialer=self._dialer, health=self.health, peers=self._peers, owner=user, limits=self._limits)
+        port = EgressPort(
+            dialer=self._dialer.for_one_browser(),
+            health=self.health,
+            peers=self._peers,
+            owner=user,
+            limits=self._limits,
+        )
         await port.listen()
         self._ports.add(port)
         return port
