@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from browser_node.adapters.egress.limits import raise_descriptor_limit
 from browser_node.adapters.egress.peers import PeerUsers
 from browser_node.adapters.egress.resolver import QueuedResolver, SystemResolver
 from browser_node.domain.hosts import Address
@@ -31,6 +33,18 @@ def test_the_user_of_a_connection_is_known_while_it_lasts() -> None:
         connection.close()
         assert peers.user_of(peer=peer, own=address) is None
         assert peers.user_of(peer=("127.0.0.1", 1), own=address) is None
+
+
+def test_the_limit_of_descriptors_is_raised_as_far_as_may_be() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+        raise_descriptor_limit()
+
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 512
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] == before[1]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.parametrize("name", ["localhost", "app.localhost"])

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from browser_node.adapters.egress.dialer import Dialer
 from browser_node.adapters.egress.health import ProxyHealth
-from browser_node.adapters.egress.limits import PortLimits
+from browser_node.adapters.egress.limits import PortLimits, raise_descriptor_limit
 from browser_node.adapters.egress.peers import PeerUsers
 from browser_node.adapters.egress.port import EgressPort
 from browser_node.adapters.egress.resolver import Resolver, SystemResolver
@@ -112,9 +112,11 @@ async def forwarding(
 ) -> AsyncIterator[Forwarder]:
     """Run a forwarder within the block, which closes what is open at its end.
 
-    `tls` is for https upstreams; by default the machine's certificate authorities are trusted. Raises OSError where
+    `tls` is for https upstreams; by default the machine's certificate authorities are trusted. The process's limit of
+    descriptors is raised. Raises OSError where
     the kernel does not tell whose a connection is.
     """
+    raise_descriptor_limit()
     system = SystemResolver()
     peers = PeerUsers()
     ports = OpenPorts()
