@@ -31,6 +31,7 @@ from browser_node.adapters.chromium.program import Program
 from browser_node.adapters.chromium.room import Room
 from browser_node.adapters.disk_spool import DiskSpool
 from browser_node.adapters.egress.forwarder import forwarding
+from browser_node.adapters.egress.resolver import Resolver
 from browser_node.adapters.fleet_keys import FleetKeys, TokenGate
 from browser_node.domain.browser import BrowserKind, SessionId
 from browser_node.domain.egress import EgressPolicy, EgressRule
@@ -203,6 +204,7 @@ async def hosting_real_browsers(
     warm: int = 0,
     slots: int = 2,
     locations: ProxyLocations = ProxyLocations(),  # noqa: B008  # never changes
+    resolver: Resolver | None = None,
 ) -> AsyncIterator[Host]:
     """Host browsers as a node does; without `confined`, as on a machine that allows neither groups nor walls.
 
@@ -225,7 +227,9 @@ async def hosting_real_browsers(
             confinement = await asyncio.to_thread(opened.__enter__)
             stack.push_async_callback(asyncio.to_thread, opened.__exit__, None, None, None)
         plots = BrowserPlots(scratch=scratch, accounts=accounts, confinement=confinement)
-        forwarder = await stack.enter_async_context(forwarding(policy=LOOPBACK_TOO, locations=locations))
+        forwarder = await stack.enter_async_context(
+            forwarding(policy=LOOPBACK_TOO, locations=locations, resolver=resolver)
+        )
         known = programs if programs is not None else await asyncio.to_thread(the_programs)
         starter, pooled = BrowserStarter(plots=plots, forwarder=forwarder), known[pooled_model(known)]
         pool = WarmPool(
