@@ -224,10 +224,15 @@ class NodeProcess:
             yield browser_service_pb2_grpc.BrowserServiceStub(opened)
 
     async def start_browser(
-        self, *, epoch: int = 1, trace: str | None = None, spec: browser_pb2.BrowserSpec | None = None
+        self,
+        *,
+        session_id: str = SESSION,
+        epoch: int = 1,
+        trace: str | None = None,
+        spec: browser_pb2.BrowserSpec | None = None,
     ) -> browser_pb2.Browser:
         request = browser_service_pb2.StartBrowserRequest(
-            session_id=SESSION,
+            session_id=session_id,
             epoch=epoch,
             organization_id="o_test",
             spec=spec,
@@ -238,6 +243,11 @@ class NodeProcess:
         async with self.calls() as node:
             return await node.StartBrowser(request, timeout=30, metadata=metadata)
 
+    async def stop_browser(self, session_id: str) -> None:
+        request = browser_service_pb2.StopBrowserRequest(session_id=session_id, epoch=1)
+        async with self.calls() as node:
+            await node.StopBrowser(request, timeout=30, metadata=bearer(self.token()))
+
     @property
     def is_recording(self) -> bool:
         """Whether a recording has begun to reach the disk."""
@@ -245,7 +255,11 @@ class NodeProcess:
 
     @property
     def attach_url(self) -> str:
-        return f"ws://127.0.0.1:{self.attach_port}/attach/{SESSION}?token={attach_token(self.fleet.signer)}"
+        return self.attach_url_of(SESSION)
+
+    def attach_url_of(self, session_id: str) -> str:
+        token = attach_token(self.fleet.signer, session_id=session_id)
+        return f"ws://127.0.0.1:{self.attach_port}/attach/{session_id}?token={token}"
 
     def browser_pid(self) -> int:
         """The main process of the only browser. Blocks."""

@@ -20,6 +20,8 @@ from browser_node.adapters.chromium.accounts import Accounts, claimed_accounts
 from browser_node.adapters.chromium.blank import BlankBrowser
 from browser_node.adapters.chromium.browser import ChromiumBrowser
 from browser_node.adapters.chromium.confinement import Confinement, confining
+from browser_node.adapters.chromium.extensions.loader import ExtensionLoader
+from browser_node.adapters.chromium.extensions.shelf import ExtensionShelf
 from browser_node.adapters.chromium.folders import Scratch
 from browser_node.adapters.chromium.handover import HandOver
 from browser_node.adapters.chromium.kinds import Model, find_program
@@ -31,6 +33,7 @@ from browser_node.adapters.chromium.program import Program
 from browser_node.adapters.chromium.room import Room
 from browser_node.adapters.disk_spool import DiskSpool
 from browser_node.adapters.egress.forwarder import forwarding
+from browser_node.adapters.egress.resolver import Resolver
 from browser_node.adapters.fleet_keys import FleetKeys, TokenGate
 from browser_node.domain.browser import BrowserKind, SessionId
 from browser_node.domain.egress import EgressPolicy, EgressRule
@@ -203,6 +206,8 @@ async def hosting_real_browsers(
     warm: int = 0,
     slots: int = 2,
     locations: ProxyLocations = ProxyLocations(),  # noqa: B008  # never changes
+    resolver: Resolver | None = None,
+    shelf: ExtensionShelf | None = None,
 ) -> AsyncIterator[Host]:
     """Host browsers as a node does; without `confined`, as on a machine that allows neither groups nor walls.
 
@@ -225,7 +230,9 @@ async def hosting_real_browsers(
             confinement = await asyncio.to_thread(opened.__enter__)
             stack.push_async_callback(asyncio.to_thread, opened.__exit__, None, None, None)
         plots = BrowserPlots(scratch=scratch, accounts=accounts, confinement=confinement)
-        forwarder = await stack.enter_async_context(forwarding(policy=LOOPBACK_TOO, locations=locations))
+        forwarder = await stack.enter_async_context(
+            forwarding(policy=LOOPBACK_TOO, locations=locations, resolver=resolver)
+        )
         known = programs if programs is not None else await asyncio.to_thread(the_programs)
         starter, pooled = BrowserStarter(plots=plots, forwarder=forwarder), known[pooled_model(known)]
         pool = WarmPool(
@@ -235,9 +242,9 @@ async def hosting_real_browsers(
             size=warm,
             parallel_starts=1,
         )
-        launcher = ChromiumLauncher(
-            starter=starter, programs=known, hand_over=HandOver(spool=spool, ids=ids), pool=pool
-        )
+        extensions = ExtensionLoader(shelf or ExtensionShelf({}), captcha_solver=None)
+        hand_over = HandOver(extensions=extensions, spool=spool, ids=ids)
+        launcher = ChromiumLauncher(starter=starter, programs=known, hand_over=hand_over, pool=pool)
         browsers = Browsers(launcher=launcher, clock=clock, slots=slots, parallel_starts=1)
         host = Host(
             browsers=browsers, spool=spool, scratch=root / "b", accounts=accounts, signer=signer, pool=pool, plots=plots

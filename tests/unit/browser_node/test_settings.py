@@ -26,6 +26,15 @@ def test_good_settings_are_read() -> None:
     assert "bf_x" not in repr(settings)
 
 
+def test_extensions_and_their_settings_are_read() -> None:
+    given = {"EXTENSIONS_DIR": "/srv/x", "AD_BLOCKER_DIR": "/srv/ads", "CAPTCHA_SOLVER": "offline"}
+    settings = Settings.from_env({**GOOD, **{f"FLEET_{name}": value for name, value in given.items()}})
+
+    assert (settings.extensions_dir, settings.ad_blocker_dir) == (Path("/srv/x"), Path("/srv/ads"))
+    assert settings.captcha_solver is not None
+    assert Settings.from_env(GOOD).captcha_solver is None
+
+
 def test_what_a_session_may_take_is_read_with_units() -> None:
     env = {**GOOD, "FLEET_SESSION_MEMORY": "512MiB", "FLEET_SESSION_CPUS": "0.5", "FLEET_SESSION_DISK": "1GiB"}
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
+from browser_node.adapters.captcha.settings import SolverSettings, read_captcha_solver
 from browser_node.domain.egress import EgressPolicy, EgressRule
 from browser_node.domain.limits import SessionLimits
 from browser_node.domain.proxies import ProxyLocations
@@ -21,6 +22,8 @@ _ATTACH_URL = re.compile(r"wss?://[^/?#]+")
 class Settings:
     """Addresses are `host:port`. `scratch_dir` is where browsers' folders live; the state may be elsewhere.
 
+    `extensions_dir` holds the operator's unpacked extensions, a folder each; `ad_blocker_dir` is what
+    `python -m browser_node.adblock` has made, without it the ad blocker knows its starter list.
     `warm_browsers` is how many browsers stand ready while the node has room for them. A node that is told to stop
     lets its sessions live on for `drain_timeout`.
     """
@@ -43,6 +46,9 @@ class Settings:
     allow_no_sandbox: bool
     egress: EgressPolicy
     proxy_locations: ProxyLocations = field(repr=False)
+    extensions_dir: Path | None
+    ad_blocker_dir: Path | None
+    captcha_solver: SolverSettings | None
     session_limits: SessionLimits
     disk_full_percent: int
     drain_timeout: timedelta
@@ -85,6 +91,9 @@ class Settings:
             allow_no_sandbox=reader.flag("FLEET_ALLOW_NO_SANDBOX", False),
             egress=_read_egress(reader, own=(listen, attach_listen, session_api, artifact_store)),
             proxy_locations=_read_locations(reader),
+            extensions_dir=_optional_path(reader, "FLEET_EXTENSIONS_DIR"),
+            ad_blocker_dir=_optional_path(reader, "FLEET_AD_BLOCKER_DIR"),
+            captcha_solver=read_captcha_solver(reader),
             session_limits=SessionLimits(
                 memory_bytes=reader.size("FLEET_SESSION_MEMORY", "2GiB", minimum=128 << 20),
                 pids=reader.integer("FLEET_SESSION_PIDS", 512, minimum=100),
