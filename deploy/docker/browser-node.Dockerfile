@@ -35,7 +35,7 @@ FROM python:3.11-slim-bookworm
 # tini collects the processes that a killed browser leaves. Fonts: without them pages show boxes.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends \
-      chromium fonts-liberation fonts-noto-color-emoji fonts-noto-cjk tini \
+      chromium chromium-headless-shell fonts-liberation fonts-noto-color-emoji fonts-noto-cjk tini \
  && rm -rf /var/lib/apt/lists/*
 RUN groupadd --gid 10001 fleet \
  && useradd --uid 10001 --gid fleet --create-home --home-dir /home/fleet --shell /usr/sbin/nologin fleet \

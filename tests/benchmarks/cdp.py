@@ -41,6 +41,14 @@ class CdpClient:
                 result: dict[str, object] = answer["result"]
                 return result
 
+    async def visit(self, url: str) -> None:
+        """Open an address in the first page and wait until it is loaded."""
+        await self.attach_to_page()
+        await self.call("Page.enable")
+        await self.send("Page.navigate", url=url)
+        while "Page.loadEventFired" not in str(await self._socket.recv()):
+            pass
+
     async def send(self, method: str, **params: object) -> int:
         number = next(self._ids)
         message: dict[str, object] = {"id": number, "method": method, "params": params}

@@ -24,7 +24,11 @@ class ExtendedBrowser:
     @classmethod
     async def start(cls, host: Host, *, number: int = 0) -> "ExtendedBrowser":
         session_id = SessionId("pbs_" + f"{number:026}")
-        extended = cls(await host.start(session_id=session_id))
+        return await cls.of(await host.start(session_id=session_id))
+
+    @classmethod
+    async def of(cls, browser: ChromiumBrowser) -> "ExtendedBrowser":
+        extended = cls(browser)
         await extended._session.open()
         return extended
 

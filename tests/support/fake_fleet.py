@@ -247,6 +247,11 @@ class NodeProcess:
         async with self.calls() as node:
             return await node.StartBrowser(request, timeout=30, metadata=metadata)
 
+    async def stop_browser(self, session_id: str) -> None:
+        request = browser_service_pb2.StopBrowserRequest(session_id=session_id, epoch=1)
+        async with self.calls() as node:
+            await node.StopBrowser(request, timeout=30, metadata=bearer(self.token()))
+
     @property
     def is_recording(self) -> bool:
         """Whether a recording has begun to reach the disk."""
@@ -254,7 +259,11 @@ class NodeProcess:
 
     @property
     def attach_url(self) -> str:
-        return f"ws://127.0.0.1:{self.attach_port}/attach/{SESSION}?token={attach_token(self.fleet.signer)}"
+        return self.attach_url_of(SESSION)
+
+    def attach_url_of(self, session_id: str) -> str:
+        token = attach_token(self.fleet.signer, session_id=session_id)
+        return f"ws://127.0.0.1:{self.attach_port}/attach/{session_id}?token={token}"
 
     def browser_pid(self) -> int:
         """The main process of the only browser. Blocks."""

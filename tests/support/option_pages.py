@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
 _PAGE = """<!doctype html><title>{name}</title><script>
-var earlyAgent = navigator.userAgent, earlyLanguages = navigator.languages, earlySize = [innerWidth, innerHeight];
+var earlyAgent = navigator.userAgent, earlyLanguages = navigator.languages;
 var earlyZone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 fetch('/sub' + location.pathname);
 </script>{frame}"""

@@ -19,6 +19,8 @@ from browser_node.adapters.chromium.accounts import Accounts, claimed_accounts
 from browser_node.adapters.chromium.blank import BlankBrowser
 from browser_node.adapters.chromium.browser import ChromiumBrowser
 from browser_node.adapters.chromium.confinement import Confinement, confining
+from browser_node.adapters.chromium.extensions.loader import ExtensionLoader
+from browser_node.adapters.chromium.extensions.shelf import ExtensionShelf
 from browser_node.adapters.chromium.folders import Scratch
 from browser_node.adapters.chromium.handover import HandOver
 from browser_node.adapters.chromium.kinds import Model, find_program
@@ -213,6 +215,7 @@ async def hosting_real_browsers(
     slots: int = 2,
     locations: ProxyLocations = ProxyLocations(),  # noqa: B008  # never changes
     resolver: Resolver | None = None,
+    shelf: ExtensionShelf | None = None,
 ) -> AsyncIterator[Host]:
     """Host browsers as a node does; without `confined`, as on a machine that allows neither groups nor walls.
 
@@ -247,9 +250,9 @@ async def hosting_real_browsers(
             size=warm,
             parallel_starts=1,
         )
-        launcher = ChromiumLauncher(
-            starter=starter, programs=known, hand_over=HandOver(spool=spool, ids=ids), pool=pool
-        )
+        extensions = ExtensionLoader(shelf or ExtensionShelf({}), captcha_solver=None)
+        hand_over = HandOver(extensions=extensions, spool=spool, ids=ids)
+        launcher = ChromiumLauncher(starter=starter, programs=known, hand_over=hand_over, pool=pool)
         browsers = Browsers(launcher=launcher, clock=clock, slots=slots, parallel_starts=1)
         host = Host(
             browsers=browsers, spool=spool, scratch=root / "b", accounts=accounts, signer=signer, pool=pool, plots=plots

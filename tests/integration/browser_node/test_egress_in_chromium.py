@@ -23,8 +23,9 @@ from tests.support.waiting import eventually, until
 # Asks the servers for this browser's address in every way there is, and waits until it has been answered or not.
 _GATHER = """(async () => {
   const peer = new RTCPeerConnection({iceServers: [
-    {urls: 'stun:127.0.0.1:PORT'},
-    {urls: ['turn:127.0.0.1:PORT?transport=udp', 'turn:127.0.0.1:PORT?transport=tcp'], username: 'a', credential: 'b'},
+    {urls: ['stun:127.0.0.1:PORT', 'stun:stun.example:PORT']},
+    {urls: ['turn:127.0.0.1:PORT?transport=udp', 'turn:127.0.0.1:PORT?transport=tcp', 'turn:turn.example:PORT?transport=tcp'],
+     username: 'a', credential: 'b'},
   ]});
   peer.createDataChannel('x');
   const found = [];
@@ -141,7 +142,9 @@ async def test_webrtc_quic_and_name_lookups_do_not_go_around_the_forwarder(
 
 
 async def test_without_the_flags_webrtc_would_go_around(plot: Plot) -> None:
-    async with serving_web() as web, a_listener() as listener, a_browser(plot, []) as page:
+    # Names are not looked up for real.
+    flags = ["--host-resolver-rules=MAP *.example 127.0.0.1"]
+    async with serving_web() as web, a_listener() as listener, a_browser(plot, flags) as page:
         assert await page.open(web.url) == "Hello"
         assert await page.run(_GATHER.replace("PORT", str(listener.port))) > 0
 

@@ -12,10 +12,11 @@ from browser_node.adapters.chromium.extensions.loader import ExtensionLoader
 from browser_node.adapters.chromium.extensions.shelf import ExtensionShelf, UnusableExtensions, stocked_shelf
 from browser_node.adblock.extension import write_extension
 from browser_node.adblock.filter_lists import FilterList
+from browser_node.domain.browser import SessionId
 from browser_node.domain.errors import OptionUnavailable
-from browser_node.domain.options import ReceiptState
+from browser_node.domain.options import BrowserOptions, ReceiptState
 from tests.support.extended_browsers import ExtendedBrowser, Page
-from tests.support.real_browsers import Host, hosting_real_browsers
+from tests.support.real_browsers import Host, hosting_real_browsers, short_folder
 from tests.support.sites import LoopbackResolver, Sites, serving_sites
 
 _NEWS = """<!doctype html><title>loading</title>
@@ -192,3 +193,25 @@ async def test_copies_of_sessions_share_files_and_take_nothing_from_the_shelf(ho
             return rules.st_nlink, (copy / "_metadata").is_dir(), (extension.folder / "_metadata").exists()
 
         assert await asyncio.to_thread(links) == (2, True, False)
+
+
+async def test_a_session_gets_its_extensions_in_a_warm_browser(sites: Sites) -> None:
+    with short_folder() as folder:
+        async with (
+            stocked_shelf(folder / "shelf", extensions=None, ad_blocker=None) as shelf,
+            hosting_real_browsers(shelf=shelf, warm=1, resolver=LoopbackResolver()) as host,
+        ):
+            with pytest.raises(OptionUnavailable):
+                await host.start(SessionId("pbs_" + "9" * 26), options=BrowserOptions(extensions=("captcha-solver",)))
+            await host.warm()
+            url = sites.url("news.example/")
+
+            browser = await host.start(options=BrowserOptions(extensions=("ad-blocker",), start_url=url))
+
+            assert browser.facts.warm
+            receipts = {receipt.option: receipt for receipt in browser.facts.receipts}
+            assert receipts["extensions"].state is ReceiptState.APPLIED
+            assert receipts["start_url"].reported == url
+            page = await (await ExtendedBrowser.of(browser)).first_page()
+            await page.until("document.title === 'ready'", what="the page is loaded")
+            assert json.loads(await page.value(_LOOK)) == _CLEAN

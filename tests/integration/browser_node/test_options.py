@@ -39,7 +39,7 @@ LOOK = """async () => {
     notifications: (await navigator.permissions.query({name: 'notifications'})).state,
   };
 }"""
-FIRST = "({agent: earlyAgent, languages: earlyLanguages, zone: earlyZone, size: earlySize})"
+FIRST = "({agent: earlyAgent, languages: earlyLanguages, zone: earlyZone})"
 WORKER = """() => new Promise(done => {
   const code = `postMessage({agent: navigator.userAgent, languages: navigator.languages,
     zone: Intl.DateTimeFormat().resolvedOptions().timeZone})`;
@@ -86,6 +86,8 @@ def receipts_of(facts: BrowserFacts) -> dict[str, Receipt]:
 
 async def check_page(page: Page, site: OptionSite) -> None:
     """Everything that was asked holds on a page, from its first script and its first request on."""
+    # A window's new size reaches its page a moment after the window has it.
+    await page.wait_for_function("innerWidth === 900 && innerHeight === 500")
     seen = await page.evaluate(LOOK)
     assert "Chromium 141" in seen.pop("brands")
     assert seen == SEEN

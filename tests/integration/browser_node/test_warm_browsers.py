@@ -134,13 +134,20 @@ async def test_nothing_of_one_session_is_in_the_next() -> None:
 
 
 async def trial(templates: Path, **configured: Path) -> dict[Model, Program]:
+    """Find programs as a node does at its start. Raises NoBrowser."""
     async with hosting_real_browsers() as host:
-        return await find_programs(
-            host.plots,
-            configured={BrowserKind(kind): path for kind, path in configured.items()},
-            allow_no_sandbox=False,
-            templates=templates,
+        (found,) = await asyncio.gather(
+            find_programs(
+                host.plots,
+                configured={BrowserKind(kind): path for kind, path in configured.items()},
+                allow_no_sandbox=False,
+                templates=templates,
+            ),
+            return_exceptions=True,
         )
+    if isinstance(found, BaseException):
+        raise found
+    return found
 
 
 async def test_browsers_begin_with_a_copy_of_the_template() -> None:
@@ -157,7 +164,7 @@ async def test_browsers_begin_with_a_copy_of_the_template() -> None:
             browser = await host.start()
             assert (await evaluated(host, SESSION, "document.title", visit=site)) == "A page"
             profile = host.scratch.glob("s*/p")
-            owners = {path.stat().st_uid for path in await asyncio.to_thread(lambda: list(next(profile).rglob("*")))}
+            owners = {path.lstat().st_uid for path in await asyncio.to_thread(lambda: list(next(profile).rglob("*")))}
             assert owners == await asyncio.to_thread(users_of, browser.pid)
 
 

@@ -8,11 +8,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from browser_node.adapters.artifact_store_client import GrpcArtifactStore
+from browser_node.adapters.captcha.solver import opened_captcha_solver
 from browser_node.adapters.chromium.accounts import claimed_accounts
 from browser_node.adapters.chromium.adoption import OrphanCollector, adopt_orphans
 from browser_node.adapters.chromium.blank import BlankBrowser
 from browser_node.adapters.chromium.confinement import confining
 from browser_node.adapters.chromium.detection import find_programs
+from browser_node.adapters.chromium.extensions.loader import ExtensionLoader
+from browser_node.adapters.chromium.extensions.shelf import stocked_shelf
 from browser_node.adapters.chromium.folders import Scratch, default_scratch
 from browser_node.adapters.chromium.handover import HandOver
 from browser_node.adapters.chromium.launcher import BrowserStarter, ChromiumLauncher, pooled_model
@@ -23,7 +26,7 @@ from browser_node.adapters.disk_spool import DiskSpool
 from browser_node.adapters.doors.cdp_door import CdpDoor
 from browser_node.adapters.doors.live_door import LiveDoor
 from browser_node.adapters.doors.server import DoorServer
-from browser_node.adapters.egress.forwarder import Forwarder, forwarding
+from browser_node.adapters.egress.forwarder import forwarding
 from browser_node.adapters.fleet_keys import FleetKeys, TokenGate
 from browser_node.adapters.linux_machine import LinuxMachine
 from browser_node.adapters.session_api_client import GrpcFleetGateway
@@ -77,9 +80,20 @@ async def run(settings: Settings, stop: Stop) -> None:
         forwarder = await stack.enter_async_context(
             forwarding(policy=settings.egress, locations=settings.proxy_locations)
         )
-        launcher, pool = await chromium(
-            settings, plots=plots, forwarder=forwarder, hand_over=HandOver(spool=spool, ids=ids), machine=machine
+        shelf = await stack.enter_async_context(
+            stocked_shelf(
+                scratch_dir / "extensions",
+                extensions=settings.extensions_dir,
+                ad_blocker=settings.ad_blocker_dir,
+            )
         )
+        solver = await stack.enter_async_context(opened_captcha_solver(settings.captcha_solver))
+        extensions = ExtensionLoader(shelf, captcha_solver=solver)
+        hand_over = HandOver(extensions=extensions, spool=spool, ids=ids)
+        starter = BrowserStarter(plots=plots, forwarder=forwarder)
+        launcher, pool = await chromium(settings, plots=plots, starter=starter, hand_over=hand_over, machine=machine)
+        if settings.extensions_dir or settings.ad_blocker_dir:
+            await launcher.prove(extensions)
         browsers = Browsers(launcher=launcher, clock=clock, slots=settings.slots, parallel_starts=_CORES)
         profile = NodeProfile(
             name=settings.node_name,
@@ -87,7 +101,9 @@ async def run(settings: Settings, stop: Stop) -> None:
             attach_url=settings.attach_url,
             slots=settings.slots,
             browsers=launcher.installed,
-            capabilities=NodeCapabilities(tiers=launcher.tiers, proxy_locations=tuple(forwarder.locations)),
+            capabilities=NodeCapabilities(
+                tiers=launcher.tiers, proxy_locations=tuple(forwarder.locations), extensions=extensions.names
+            ),
         )
         service = Service(
             "browserfleet.node.v1.BrowserService",
@@ -144,7 +160,7 @@ async def run(settings: Settings, stop: Stop) -> None:
 
 
 async def chromium(
-    settings: Settings, *, plots: BrowserPlots, forwarder: Forwarder, hand_over: HandOver, machine: Machine
+    settings: Settings, *, plots: BrowserPlots, starter: BrowserStarter, hand_over: HandOver, machine: Machine
 ) -> tuple[ChromiumLauncher, WarmPool[BlankBrowser]]:
     """Find the machine's browsers and return what gives them to sessions. Raises NoBrowser."""
     programs = await find_programs(
@@ -153,7 +169,7 @@ async def chromium(
         allow_no_sandbox=settings.allow_no_sandbox,
         templates=settings.state_dir / "templates",
     )
-    starter, pooled = BrowserStarter(plots=plots, forwarder=forwarder), programs[pooled_model(programs)]
+    pooled = programs[pooled_model(programs)]
     pool = WarmPool(
         start=lambda: starter.start(pooled),
         room=Room(plots=plots, machine=machine, slots=settings.slots).beside,

@@ -7,6 +7,7 @@ from datetime import timedelta
 from browser_node.adapters.chromium.blank import BlankBrowser
 from browser_node.adapters.chromium.browser import ChromiumBrowser
 from browser_node.adapters.chromium.downloads import Downloads
+from browser_node.adapters.chromium.extensions.loader import ExtensionLoader
 from browser_node.adapters.chromium.multiplexer import CdpError
 from browser_node.adapters.chromium.overrides import Overrides
 from browser_node.adapters.chromium.receipts import (
@@ -38,9 +39,14 @@ class Start:
 class HandOver:
     """Gives browsers to sessions."""
 
-    def __init__(self, *, spool: ArtifactSpool, ids: IdSource) -> None:
+    def __init__(self, *, extensions: ExtensionLoader, spool: ArtifactSpool, ids: IdSource) -> None:
+        self._extensions = extensions
         self._spool = spool
         self._ids = ids
+
+    def check(self, options: BrowserOptions) -> None:
+        """Do nothing when what is asked for can be given. Raises OptionUnavailable."""
+        self._extensions.check(options.extensions)
 
     async def give(self, blank: BlankBrowser, order: StartOrder, start: Start, route: Route) -> ChromiumBrowser:
         """Return the session's browser.
@@ -57,7 +63,7 @@ class HandOver:
             origin=origin,
             spool=self._spool,
         )
-        settled = SettledOptions(blank, order, route)
+        settled = SettledOptions(blank, order, route, self._extensions)
         await asyncio.gather(downloads.start(), settled.apply())
 
         def cover(context_id: str) -> None:
@@ -87,10 +93,11 @@ class HandOver:
 class SettledOptions:
     """What one session asked of its browser, and what came of it after `apply`."""
 
-    def __init__(self, blank: BlankBrowser, order: StartOrder, route: Route) -> None:
+    def __init__(self, blank: BlankBrowser, order: StartOrder, route: Route, extensions: ExtensionLoader) -> None:
         self._blank = blank
         self._order = order
         self._route = route
+        self._extensions = extensions
         self._options = order.options
         self._overrides = _overrides(blank, order.options)
         self.user_agent = order.options.user_agent or blank.user_agent
@@ -105,6 +112,8 @@ class SettledOptions:
         # Before anything that could want to go out.
         await self._blank.egress.use(self._route)
         receipts.append(self._blank.egress.receipt(self._options))
+        if self._options.extensions:
+            receipts.append(await self._extend())
         if self._overrides is not None:
             await self._overrides.hold()
             if is_seen_by_pages(self._options):
@@ -114,6 +123,15 @@ class SettledOptions:
                 receipts.append(await _visit(self._overrides, self._options.start_url))
         receipts.extend(page_receipts(self._options, seen))
         self.receipts = in_order(receipts)
+
+    async def _extend(self) -> Receipt:
+        tree = self._blank.tree
+        loaded = await self._extensions.load(
+            self._options.extensions, multiplexer=self._blank.pipe, folder=tree.folders.root, user=tree.user
+        )
+        if loaded.captcha_watch is not None:
+            tree.finally_do(loaded.captcha_watch.close)
+        return loaded.receipt
 
     def cover(self, context_id: str) -> None:
         """A client has made a context."""

@@ -38,6 +38,8 @@ class KindRow:
 
 # What new headless mode draws above a page.
 _HEADLESS_FRAME = 87
+# Branded builds load extensions over the pipe only with the second one.
+_WHOLE = ("--headless=new", "--enable-unsafe-extension-debugging")
 
 ROWS: Mapping[Model, KindRow] = {
     Model(BrowserKind.CHROME): KindRow(
@@ -53,7 +55,7 @@ ROWS: Mapping[Model, KindRow] = {
         products=("Chrome/",),
         scheme="chrome",
         frame_height=_HEADLESS_FRAME,
-        modes=("--headless=new",),
+        modes=_WHOLE,
     ),
     Model(BrowserKind.CHROME, BrowserTier.LEAN): KindRow(
         candidates=("/usr/lib/chromium/chromium-headless-shell",),
@@ -70,7 +72,7 @@ ROWS: Mapping[Model, KindRow] = {
         products=("Edg/", "HeadlessEdg/"),
         scheme="edge",
         frame_height=_HEADLESS_FRAME,
-        modes=("--headless=new",),
+        modes=_WHOLE,
     ),
 }
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from browser_node.adapters.chromium.blank import BlankBrowser, start_blank
 from browser_node.adapters.chromium.browser import ChromiumBrowser
+from browser_node.adapters.chromium.extensions.loader import ExtensionLoader
 from browser_node.adapters.chromium.handover import HandOver, Start
 from browser_node.adapters.chromium.kinds import Model
 from browser_node.adapters.chromium.multiplexer import CdpError
@@ -96,6 +97,7 @@ class ChromiumLauncher:
         program = self._program(order.kind, order.options.tier)
         check_options(order.options)
         _check_known(order.options, program)
+        self._hand_over.check(order.options)
         route = self._starter.route_for(order.options)
         with self._pool.standing_back():
             while True:
@@ -111,6 +113,15 @@ class ChromiumLauncher:
                 except BaseException:
                     await asyncio.shield(blank.discard())
                     raise
+
+    async def prove(self, extensions: ExtensionLoader) -> None:
+        """Load every extension into a browser that nobody uses. Raises UnusableExtensions, BrowserStartFailed."""
+        blank = await self._starter.start(self._programs[self._pooled])
+        try:
+            folder, user = blank.tree.folders.root, blank.tree.user
+            await extensions.prove(multiplexer=blank.pipe, folder=folder, user=user)
+        finally:
+            await blank.discard()
 
     def _program(self, kind: BrowserKind, tier: BrowserTier) -> Program:
         if Model(kind) not in self._programs:
@@ -145,6 +156,3 @@ def _check_known(options: BrowserOptions, program: Program) -> None:
     if options.extensions and options.tier is BrowserTier.LEAN:
         value = ", ".join(options.extensions)
         raise OptionUnavailable("The lean tier takes no extensions.", option="extensions", value=value)
-    if options.extensions:
-        value = ", ".join(options.extensions)
-        raise OptionUnavailable("This node has no extensions.", option="extensions", value=value)

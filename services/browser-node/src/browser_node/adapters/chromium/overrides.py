@@ -27,8 +27,9 @@ Commands = list[tuple[str, dict[str, object]]]
 
 _ATTACHED = b'{"method":"Target.attachedToTarget"'
 _DETACHED = b'{"method":"Target.detachedFromTarget"'
-# A process has one of these for all its pages: it goes with the page that set it first.
-_OF_A_PROCESS = frozenset({"Emulation.setLocaleOverride", "Emulation.setTimezoneOverride"})
+# A process has one for all its pages, and it goes with the page that set it first. Time zones are a process's too, but
+# stay; set anew, they would be the machine's for a moment.
+_OF_A_PROCESS = "Emulation.setLocaleOverride"
 _NEW_PAGES: list[dict[str, object]] = [
     {"type": "page"},
     {"type": "service_worker"},
@@ -193,7 +194,7 @@ class Overrides:
     def _on_detached(self, session_id: str) -> None:
         self._attached.discard(session_id)
         for method, params in self._commands:
-            if method in _OF_A_PROCESS:
+            if method == _OF_A_PROCESS:
                 for other in self._attached:
                     self._session.tell(method, params, other)
 
@@ -215,7 +216,6 @@ class Overrides:
     async def _resize_and_release(self, target_id: str, session_id: str) -> None:
         try:
             await self._resize(target_id)
-            await self._until_resized(session_id)
         except CdpError as error:
             log.debug("a page that was just opened has no window of the right size: %s", error)
         finally:
@@ -231,7 +231,7 @@ class Overrides:
         await self._session.call("Browser.setContentsSize", {"windowId": window["windowId"], **size})
 
     async def _until_resized(self, session_id: str) -> None:
-        """Wait, a little, until a page knows of its window's new size."""
+        """Wait, a little, until a page knows of its window's new size. One that waits itself would not answer."""
         viewport = self._options.viewport
         for _ in range(_SIZE_LOOKS):
             seen = (await self._session.call("Page.getLayoutMetrics", {}, session_id))["cssLayoutViewport"]

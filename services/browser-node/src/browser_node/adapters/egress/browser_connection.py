@@ -3,15 +3,15 @@
 import asyncio
 import logging
 from datetime import timedelta
-from typing import Protocol, cast
+from typing import cast
 
 import h11
 
-from browser_node.adapters.egress.dialer import Link, Unreachable, authorization
-from browser_node.adapters.egress.limits import PortLimits
+from browser_node.adapters.egress.dialer import Unreachable, authorization
+from browser_node.adapters.egress.gate import Gate
 from browser_node.adapters.egress.messages import read_target, refusal, request_onward, response_back
 from browser_node.adapters.egress.origin import Event, OriginConnection
-from browser_node.adapters.egress.tunnel import Traffic, Tunnel
+from browser_node.adapters.egress.tunnel import Tunnel
 from browser_node.domain.egress import Destination, EgressDenied
 
 log = logging.getLogger(__name__)
@@ -21,30 +21,6 @@ _MOST_HEADER_BYTES = 256 * 1024
 _MOST_EARLY_BYTES = 64 * 1024
 _PROXY_AUTHENTICATION_REQUIRED = 407
 _SWITCHING = 101
-
-
-class Gate(Protocol):
-    """The port that a connection came in by."""
-
-    @property
-    def traffic(self) -> Traffic: ...
-
-    @property
-    def limits(self) -> PortLimits: ...
-
-    def admits(self, transport: asyncio.Transport) -> bool:
-        """Tell whether the process at the other end may use this port."""
-        ...
-
-    async def open(self, destination: Destination, *, clear: bool) -> Link:
-        """Connect to the outside. Raises EgressDenied, Unreachable."""
-        ...
-
-    def add(self, member: "BrowserConnection | Tunnel") -> None:
-        """Remember what is to be aborted with the port."""
-        ...
-
-    def remove(self, member: "BrowserConnection | Tunnel") -> None: ...
 
 
 class BrowserConnection(asyncio.Protocol):

@@ -7,13 +7,13 @@ import ssl
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import cast
+from typing import Self, cast
 
 from python_socks import ProxyConnectionError, ProxyError, ProxyType
 from python_socks.async_.asyncio import Proxy
 
 from browser_node.adapters.egress.connect_handshake import ConnectHandshake
-from browser_node.adapters.egress.resolver import Resolver
+from browser_node.adapters.egress.resolver import QueuedResolver, Resolver
 from browser_node.domain.egress import (
     AddressClass,
     Destination,
@@ -26,6 +26,8 @@ from browser_node.domain.proxies import Resolution, Upstream, UpstreamKind
 
 _LOOKUP_TIMEOUT = timedelta(seconds=10)
 _CONNECT_TIMEOUT = timedelta(seconds=10)
+# Each of a name's addresses gets an equal share of the time.
+_MOST_ADDRESSES = 4
 _HANDSHAKE_TIMEOUT = timedelta(seconds=20)
 # A tunnel may be silent for hours; a peer that has vanished is noticed within two minutes all the same.
 _KEEPALIVE = (
@@ -87,6 +89,10 @@ class Dialer:
         self._resolver = resolver
         self._tls = tls
         self._own = own
+
+    def for_one_browser(self) -> Self:
+        """Return the same with a resolver that others do not notice when it is overrun."""
+        return type(self)(policy=self._policy, resolver=QueuedResolver(self._resolver), tls=self._tls, own=self._own)
 
     async def open(
         self, destination: Destination, *, upstream: Upstream | None = None, custom: bool = False, clear: bool = False
@@ -156,8 +162,9 @@ class Dialer:
         """Try one address after the other. Raises Unreachable."""
         loop = asyncio.get_running_loop()
         failure = Unreachable("The server did not answer in time.", timed_out=True)
-        share = _CONNECT_TIMEOUT.total_seconds() / len(addresses)
-        for address in addresses:
+        tried = addresses[:_MOST_ADDRESSES]
+        share = _CONNECT_TIMEOUT.total_seconds() / len(tried)
+        for address in tried:
             try:
                 async with asyncio.timeout(share):
                     transport, _ = await loop.create_connection(

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from browser_node.adapters.egress.dialer import Dialer
 from browser_node.adapters.egress.health import ProxyHealth
-from browser_node.adapters.egress.limits import PortLimits
+from browser_node.adapters.egress.limits import PortLimits, raise_descriptor_limit
 from browser_node.adapters.egress.peers import PeerUsers
 from browser_node.adapters.egress.port import EgressPort
 from browser_node.adapters.egress.resolver import Resolver, SystemResolver
@@ -56,7 +56,13 @@ class Forwarder:
     async def open(self, *, owner: int | None) -> EgressPort:
         """Open a port for the browser of this user, None for the node's own. It has to be closed again."""
         user = os.geteuid() if owner is None else owner
-        port = EgressPort(dialer=self._dialer, health=self.health, peers=self._peers, owner=user, limits=self._limits)
+        port = EgressPort(
+            dialer=self._dialer.for_one_browser(),
+            health=self.health,
+            peers=self._peers,
+            owner=user,
+            limits=self._limits,
+        )
         await port.listen()
         self._ports.add(port)
         return port
@@ -106,9 +112,11 @@ async def forwarding(
 ) -> AsyncIterator[Forwarder]:
     """Run a forwarder within the block, which closes what is open at its end.
 
-    `tls` is for https upstreams; by default the machine's certificate authorities are trusted. Raises OSError where
+    `tls` is for https upstreams; by default the machine's certificate authorities are trusted. The process's limit of
+    descriptors is raised. Raises OSError where
     the kernel does not tell whose a connection is.
     """
+    raise_descriptor_limit()
     system = SystemResolver()
     peers = PeerUsers()
     ports = OpenPorts()

@@ -5,10 +5,11 @@ import random
 
 from browser_node.adapters.egress.browser_connection import BrowserConnection
 from browser_node.adapters.egress.dialer import Dialer, Link, Unreachable
+from browser_node.adapters.egress.gate import Member
 from browser_node.adapters.egress.health import ProxyHealth, check
 from browser_node.adapters.egress.limits import PortLimits
 from browser_node.adapters.egress.peers import PeerUsers
-from browser_node.adapters.egress.tunnel import Traffic, Tunnel
+from browser_node.adapters.egress.tunnel import Traffic
 from browser_node.domain.egress import Destination, EgressDenied
 from browser_node.domain.errors import ProxyUnreachable
 from browser_node.domain.options import BrowserOptions, Receipt
@@ -28,7 +29,7 @@ class EgressPort:
         self._peers = peers
         self._owner = owner
         self.limits = limits
-        self._members: set[BrowserConnection | Tunnel] = set()
+        self._members: set[Member] = set()
         self._server: asyncio.Server | None = None
         self._route: Route | None = None
         self._current: Upstream | None = None
@@ -91,10 +92,10 @@ class EgressPort:
             return False
         return self._peers.user_of(peer=peer[:2], own=own[:2]) == self._owner
 
-    def add(self, member: BrowserConnection | Tunnel) -> None:
+    def add(self, member: Member) -> None:
         self._members.add(member)
 
-    def remove(self, member: BrowserConnection | Tunnel) -> None:
+    def remove(self, member: Member) -> None:
         self._members.discard(member)
 
     async def open(self, destination: Destination, *, clear: bool) -> Link:
@@ -108,13 +109,12 @@ class EgressPort:
             try:
                 link = await self._dialer.open(destination, upstream=upstream, custom=route.custom, clear=clear)
             except Unreachable as error:
+                self._heard(route, upstream, answered=not error.upstream_fault)
                 if not error.upstream_fault:
-                    self._health.answered(upstream)
                     raise
-                self._health.failed(upstream)
                 failure = error
             else:
-                self._health.answered(upstream)
+                self._heard(route, upstream, answered=True)
                 if self._route is route:
                     self._current = upstream
                 return link
@@ -136,13 +136,16 @@ class EgressPort:
                 await check(self._dialer, upstream, custom=route.custom)
             except (Unreachable, EgressDenied) as error:
                 failure = error
-                if not route.custom:
-                    self._health.failed(upstream)
+                self._heard(route, upstream, answered=False)
             else:
-                if not route.custom:
-                    self._health.answered(upstream)
+                self._heard(route, upstream, answered=True)
                 return upstream
         raise ProxyUnreachable(str(failure))
+
+    def _heard(self, route: Route, upstream: Upstream, *, answered: bool) -> None:
+        # A caller's own is nobody else's affair, and its credentials end with the session.
+        if not route.custom:
+            (self._health.answered if answered else self._health.failed)(upstream)
 
     def _abort_all(self) -> None:
         for member in list(self._members):

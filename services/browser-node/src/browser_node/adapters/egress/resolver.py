@@ -11,7 +11,8 @@ from browser_node.domain.egress import address_of
 from browser_node.domain.hosts import Address
 
 # A lookup of a dead name server holds its thread for up to half a minute.
-_THREADS = 64
+_THREADS = 128
+_MOST_AT_ONCE = 16
 _LOCALHOST = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 
@@ -38,6 +39,27 @@ class SystemResolver:
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class QueuedResolver:
+    """One browser's share of a resolver: pages that ask for slow names by the hundred hold up only themselves."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+        self._turns = asyncio.Semaphore(_MOST_AT_ONCE)
+
+    async def resolve(self, name: str) -> Sequence[Address]:
+        await self._turns.acquire()
+        lookup = asyncio.ensure_future(self._resolver.resolve(name))
+        lookup.add_done_callback(self._ended)
+        # Who asked may give up; the turn ends only when the thread is free again.
+        return await asyncio.shield(lookup)
+
+    def _ended(self, lookup: "asyncio.Future[Sequence[Address]]") -> None:
+        self._turns.release()
+        if not lookup.cancelled():
+            # Nobody may be left to look at it.
+            lookup.exception()
 
 
 def _look_up(name: str) -> list[str]:
