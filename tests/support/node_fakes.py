@@ -94,6 +94,7 @@ class FakeBrowser:
         self.input_idle = timedelta(0)
         self.closing: asyncio.Event | None = None
         self.crash: asyncio.Future[BrowserEnd] = asyncio.get_running_loop().create_future()
+        self.dismissed_with: BrowserEnd | None = None
         self.closed_with: BrowserEnd | None = None
 
     @property
@@ -114,6 +115,9 @@ class FakeBrowser:
 
     async def ended(self) -> BrowserEnd:
         return await asyncio.shield(self.crash)
+
+    def dismiss(self, end: BrowserEnd) -> None:
+        self.dismissed_with = end
 
     async def close(self, end: BrowserEnd) -> None:
         self.closed_with = end
@@ -187,6 +191,7 @@ class FakeMachine:
 
     def __init__(self) -> None:
         self.pressure: Pressure | None = None
+        self.disk_used = 0.0
 
 
 class FakeKeys:

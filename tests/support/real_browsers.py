@@ -18,6 +18,7 @@ from websockets.asyncio.client import ClientConnection
 from browser_node.adapters.chromium.accounts import Accounts, claimed_accounts
 from browser_node.adapters.chromium.blank import BlankBrowser
 from browser_node.adapters.chromium.browser import ChromiumBrowser
+from browser_node.adapters.chromium.confinement import Confinement, confining
 from browser_node.adapters.chromium.folders import Scratch
 from browser_node.adapters.chromium.handover import HandOver
 from browser_node.adapters.chromium.kinds import Model, find_program
@@ -36,6 +37,7 @@ from browser_node.adapters.egress.resolver import Resolver
 from browser_node.adapters.fleet_keys import FleetKeys, TokenGate
 from browser_node.domain.browser import BrowserKind, SessionId
 from browser_node.domain.egress import EgressPolicy, EgressRule
+from browser_node.domain.limits import SessionLimits
 from browser_node.domain.options import BrowserOptions, BrowserTier
 from browser_node.domain.proxies import ProxyLocations
 from browser_node.usecases.browsers import Browsers
@@ -166,9 +168,9 @@ class Host:
 
     async def start(
         self,
-        options: BrowserOptions | None = None,
-        *,
         session_id: SessionId = SESSION,
+        *,
+        options: BrowserOptions | None = None,
         kind: BrowserKind = BrowserKind.CHROME,
     ) -> ChromiumBrowser:
         await self.browsers.start(an_order(session_id=session_id, options=options, kind=kind))
@@ -203,14 +205,19 @@ def short_folder() -> Iterator[Path]:
 
 @contextlib.asynccontextmanager
 async def hosting_real_browsers(
-    programs: Mapping[Model, Program] | None = None,
+    limits: SessionLimits | None = None,
     *,
+    confined: bool = True,
+    programs: Mapping[Model, Program] | None = None,
     warm: int = 0,
     slots: int = 2,
     locations: ProxyLocations = ProxyLocations(),  # noqa: B008  # never changes
     resolver: Resolver | None = None,
 ) -> AsyncIterator[Host]:
-    """Host sessions in this process; `warm` browsers stand ready once `Host.warm` was awaited."""
+    """Host browsers as a node does; without `confined`, as on a machine that allows neither groups nor walls.
+
+    `warm` of them stand ready once `Host.warm` was awaited.
+    """
     ids, keys, signer, clock = RandomIds(), FleetKeys(), a_signer(), SystemClock()
     keys.trust(signer.public_key_pem, node_id="nod_1")
     async with contextlib.AsyncExitStack() as stack:
@@ -220,7 +227,14 @@ async def hosting_real_browsers(
         await asyncio.to_thread(scratch.prepare)
         spool = DiskSpool(root / "spool", ids=ids)
         await spool.recover()
-        plots = BrowserPlots(scratch=scratch, accounts=accounts)
+        confinement = Confinement(limits=limits or SessionLimits())
+        if confined:
+            state = root / "state"
+            state.mkdir(mode=0o700)
+            opened = confining(confinement.limits, state_dir=state, scratch=root / "b", secrets=())
+            confinement = await asyncio.to_thread(opened.__enter__)
+            stack.push_async_callback(asyncio.to_thread, opened.__exit__, None, None, None)
+        plots = BrowserPlots(scratch=scratch, accounts=accounts, confinement=confinement)
         forwarder = await stack.enter_async_context(
             forwarding(policy=LOOPBACK_TOO, locations=locations, resolver=resolver)
         )

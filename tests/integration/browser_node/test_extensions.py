@@ -59,7 +59,7 @@ _CLEAN = {
 
 @pytest.fixture
 async def host() -> AsyncIterator[Host]:
-    async with hosting_real_browsers(resolver=LoopbackResolver()) as host:
+    async with hosting_real_browsers(resolver=LoopbackResolver(), confined=True) as host:
         yield host
 
 
@@ -128,7 +128,7 @@ async def test_lists_hide_by_host_and_their_exceptions_hold(host: Host, sites: S
     await asyncio.to_thread(write_extension, [FilterList("mine", rules)], tmp_path / "made", version="7.1")
     async with a_shelf(host, ad_blocker=tmp_path / "made") as shelf:
         browser = await ExtendedBrowser.start(host)
-        await browser.load(ExtensionLoader(shelf, captcha_solver=None), "ad-blocker")
+        loaded = await browser.load(ExtensionLoader(shelf, captcha_solver=None), "ad-blocker")
         page = await browser.first_page()
         for name, seen in (
             ("www.example.org", {"ran": ["needed"]}),
@@ -143,6 +143,12 @@ async def test_lists_hide_by_host_and_their_exceptions_hold(host: Host, sites: S
                 f"look() === {json.dumps(json.dumps(expected, separators=(',', ':')))}",
                 what=f"{name} is as its lists say",
             )
+        extension_id = loaded.receipt.reported.rpartition("(")[2].removesuffix(")")
+        await page.value(
+            f"fetch('chrome-extension://{extension_id}/hosts/1.json').then(() => found = 'yes', () => found = 'no'); 0"
+        )
+        # A page that asks for the extension by its ID does not find it.
+        assert await page.until("globalThis.found", what="the page has looked for the extension") == "no"
 
 
 async def test_the_operators_extension_is_loaded_by_its_name(host: Host, sites: Sites, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ async def opened_by(page: Page, expression: str) -> Page:
 async def test_options_hold_in_every_page_of_every_context(
     host: Host, site: OptionSite, playwright: Playwright
 ) -> None:
-    await host.start(ASKED)
+    await host.start(options=ASKED)
     client = await attach(playwright, host)
     default = client.contexts[0]
     own: BrowserContext = await client.new_context(no_viewport=True)
@@ -138,7 +138,7 @@ async def test_options_hold_in_every_page_of_every_context(
 
 
 async def test_receipts_say_what_the_browser_reports(host: Host) -> None:
-    browser = await host.start(ASKED)
+    browser = await host.start(options=ASKED)
 
     receipts = receipts_of(browser.facts)
 
@@ -166,7 +166,7 @@ async def test_receipts_say_what_the_browser_reports(host: Host) -> None:
 
 
 async def test_receipts_say_where_the_browser_puts_it_otherwise(host: Host) -> None:
-    browser = await host.start(BrowserOptions(locale="de-GB", timezone="Asia/Kolkata"))
+    browser = await host.start(options=BrowserOptions(locale="de-GB", timezone="Asia/Kolkata"))
 
     receipts = receipts_of(browser.facts)
 
@@ -191,7 +191,7 @@ async def test_nothing_asked_leaves_the_browser_as_it_is(host: Host, site: Optio
 async def test_a_locale_alone_leaves_the_browsers_own_client_hints(
     host: Host, site: OptionSite, playwright: Playwright
 ) -> None:
-    await host.start(BrowserOptions(locale="fr-FR"))
+    await host.start(options=BrowserOptions(locale="fr-FR"))
     client = await attach(playwright, host)
     page = client.contexts[0].pages[0]
     await page.goto(site.page("french"))
@@ -204,7 +204,7 @@ async def test_a_locale_alone_leaves_the_browsers_own_client_hints(
 
 
 async def test_a_frame_of_another_site_is_covered(host: Host, site: OptionSite, playwright: Playwright) -> None:
-    await host.start(BrowserOptions(user_agent=AGENT, timezone="Asia/Tokyo", headers={"X-Fleet": "1"}))
+    await host.start(options=BrowserOptions(user_agent=AGENT, timezone="Asia/Tokyo", headers={"X-Fleet": "1"}))
     client = await attach(playwright, host)
     page = client.contexts[0].pages[0]
     await page.goto(site.page("outer", frame=site.elsewhere("inner")))
@@ -218,7 +218,7 @@ async def test_a_frame_of_another_site_is_covered(host: Host, site: OptionSite, 
 async def test_a_start_page_is_open_when_the_session_is_up(
     host: Host, site: OptionSite, playwright: Playwright
 ) -> None:
-    browser = await host.start(BrowserOptions(start_url=site.page("start"), timezone="Asia/Tokyo"))
+    browser = await host.start(options=BrowserOptions(start_url=site.page("start"), timezone="Asia/Tokyo"))
 
     receipt = receipts_of(browser.facts)["start_url"]
     assert (receipt.state, receipt.reported) == (ReceiptState.APPLIED, site.page("start"))
@@ -228,7 +228,7 @@ async def test_a_start_page_is_open_when_the_session_is_up(
 
 
 async def test_a_start_page_that_cannot_be_opened_is_said_and_the_session_lives(host: Host, site: OptionSite) -> None:
-    browser = await host.start(BrowserOptions(start_url="http://127.0.0.1:1/"))
+    browser = await host.start(options=BrowserOptions(start_url="http://127.0.0.1:1/"))
 
     receipt = receipts_of(browser.facts)["start_url"]
     assert receipt.state is ReceiptState.DIFFERENT
@@ -237,7 +237,7 @@ async def test_a_start_page_that_cannot_be_opened_is_said_and_the_session_lives(
 
 @pytest.mark.parametrize("viewport", [Viewport(390, 844), Viewport(2560, 1440)])
 async def test_viewports_that_no_window_starts_with(host: Host, viewport: Viewport) -> None:
-    browser = await host.start(BrowserOptions(viewport=viewport))
+    browser = await host.start(options=BrowserOptions(viewport=viewport))
 
     receipt = receipts_of(browser.facts)["viewport"]
     assert (receipt.state, receipt.reported) == (ReceiptState.APPLIED, f"{viewport.width}x{viewport.height}")
@@ -248,7 +248,9 @@ async def test_the_lean_tier_is_another_program_and_takes_the_same_options(
 ) -> None:
     await host.warm(0)
     browser = await host.start(
-        BrowserOptions(tier=BrowserTier.LEAN, viewport=Viewport(900, 500), user_agent=AGENT, timezone="Asia/Tokyo")
+        options=BrowserOptions(
+            tier=BrowserTier.LEAN, viewport=Viewport(900, 500), user_agent=AGENT, timezone="Asia/Tokyo"
+        )
     )
     page = (await attach(playwright, host)).contexts[0].pages[0]
     await page.goto(site.page("lean"))
@@ -262,7 +264,7 @@ async def test_the_lean_tier_is_another_program_and_takes_the_same_options(
 
 async def test_the_lean_tier_takes_no_extensions(host: Host) -> None:
     with pytest.raises(OptionUnavailable) as caught:
-        await host.start(BrowserOptions(tier=BrowserTier.LEAN, extensions=("ad-blocker",)))
+        await host.start(options=BrowserOptions(tier=BrowserTier.LEAN, extensions=("ad-blocker",)))
 
     assert caught.value.metadata == {"option": "extensions", "value": "ad-blocker"}
 
@@ -272,7 +274,7 @@ async def test_what_a_browser_does_not_know_is_refused_before_one_is_spent() -> 
         programs = await find_programs(bare.plots, configured={}, allow_no_sandbox=False, templates=None)
     assert {"de", "en", "fil"} <= programs[Model(BrowserKind.CHROME)].languages
     assert {"Europe/Berlin", "Asia/Calcutta"} <= programs[Model(BrowserKind.CHROME)].timezones
-    async with hosting_real_browsers(programs) as host:
+    async with hosting_real_browsers(programs=programs) as host:
         cases = {
             "timezone": BrowserOptions(timezone="Mars/Olympus"),
             "locale": BrowserOptions(locale="xx-YY"),
@@ -280,6 +282,6 @@ async def test_what_a_browser_does_not_know_is_refused_before_one_is_spent() -> 
         }
         for number, (option, options) in enumerate(cases.items()):
             with pytest.raises(InvalidOption) as caught:
-                await host.start(options, session_id=SessionId(f"pbs_{number:026}"))
+                await host.start(SessionId(f"pbs_{number:026}"), options=options)
             assert list(caught.value.fields) == [f"spec.{option}"]
         assert await asyncio.to_thread(lambda: list(host.scratch.iterdir())) == []

@@ -72,6 +72,7 @@ async def test_nothing_is_left_of_a_closed_browser(host: Host) -> None:
     assert os.geteuid() != 0 or all(info.user != 0 for info in processes)
 
     await host.browsers.stop(SESSION, 1, CloseReason.USER_REQUESTED)
+    await host.browsers.wait_empty()
 
     assert await asyncio.to_thread(alive, [info.pid for info in processes]) == []
     assert list(host.scratch.iterdir()) == []
@@ -221,6 +222,7 @@ async def test_a_browser_that_hangs_is_ended_by_force(host: Host) -> None:
     started = time.monotonic()
 
     await host.browsers.stop(SESSION, 1, CloseReason.USER_REQUESTED)
+    await host.browsers.wait_empty()
 
     assert time.monotonic() - started < 10
     assert list(host.scratch.iterdir()) == []

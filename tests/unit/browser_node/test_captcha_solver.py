@@ -184,6 +184,8 @@ def test_a_pages_report_is_taken_with_care() -> None:
         {"siteKey": ""},
         {"siteKey": "a key"},
         {"siteKey": "10000000", "origin": "file://"},
+        {"siteKey": "10000000", "origin": "http://["},
+        {"siteKey": "10000000", "origin": "http://"},
         {"siteKey": "10000000", "path": "@evil.example/"},
         {"kind": ChallengeKind.IMAGE, "image": "https://a.example/x.png"},
         {"kind": ChallengeKind.IMAGE, "image": "data:image/png;base64,***"},

@@ -152,6 +152,9 @@ async def test_an_observer_that_leaves_changes_nothing() -> None:
     assert [command["method"] for command in pipe.written[before:]] == ["Target.detachFromTarget"]
 
 
+_WRAPPED = '{"id":1,"method":"Input.insertText","params":{"text":"x"}}'
+
+
 class Lock:
     """Control that a test takes and gives back."""
 
@@ -166,7 +169,7 @@ async def test_clients_do_not_drive_while_a_person_has_control(method: str) -> N
     a, b = await attached(pipe, ROOT_A, control=lock), await attached(pipe, ROOT_B, control=lock)
     lock.is_held = True
 
-    a.say({"id": 1, "method": method, "params": {"url": "about:blank", "message": '{"id":1,"method":"x"}'}})
+    a.say({"id": 1, "method": method, "params": {"url": "about:blank", "message": _WRAPPED}})
     b.say({"id": 1, "method": "Runtime.evaluate"})
 
     assert a.client.got[0]["error"]["code"] == -32000
@@ -174,5 +177,5 @@ async def test_clients_do_not_drive_while_a_person_has_control(method: str) -> N
     assert pipe.commands(method) == []
     assert len(pipe.commands("Runtime.evaluate")) == 1
     lock.is_held = False
-    a.say({"id": 2, "method": method, "params": {"url": "about:blank", "message": '{"id":1,"method":"x"}'}})
+    a.say({"id": 2, "method": method, "params": {"url": "about:blank", "message": _WRAPPED}})
     assert len(pipe.commands(method)) == 1

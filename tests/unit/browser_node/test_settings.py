@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from browser_node.domain.limits import SessionLimits
 from browser_node.settings import Settings
 from fleetkit.settings import SettingsError
 
@@ -23,6 +24,43 @@ def test_good_settings_are_read() -> None:
     assert settings.slots == 4
     assert not settings.allow_no_sandbox
     assert "bf_x" not in repr(settings)
+
+
+def test_extensions_and_their_settings_are_read() -> None:
+    given = {"EXTENSIONS_DIR": "/srv/x", "AD_BLOCKER_DIR": "/srv/ads", "CAPTCHA_SOLVER": "offline"}
+    settings = Settings.from_env({**GOOD, **{f"FLEET_{name}": value for name, value in given.items()}})
+
+    assert (settings.extensions_dir, settings.ad_blocker_dir) == (Path("/srv/x"), Path("/srv/ads"))
+    assert settings.captcha_solver is not None
+    assert Settings.from_env(GOOD).captcha_solver is None
+
+
+def test_what_a_session_may_take_is_read_with_units() -> None:
+    env = {**GOOD, "FLEET_SESSION_MEMORY": "512MiB", "FLEET_SESSION_CPUS": "0.5", "FLEET_SESSION_DISK": "1GiB"}
+
+    limits = Settings.from_env(env).session_limits
+
+    assert limits == SessionLimits(memory_bytes=512 << 20, pids=512, cpus=0.5, disk_bytes=1 << 30)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FLEET_SESSION_MEMORY", "2G"),
+        ("FLEET_SESSION_MEMORY", "64MiB"),
+        ("FLEET_SESSION_PIDS", "10"),
+        ("FLEET_SESSION_CPUS", "nan"),
+        ("FLEET_SESSION_CPUS", "0"),
+        ("FLEET_SESSION_DISK", "-1"),
+        ("FLEET_DISK_FULL_PERCENT", "101"),
+        ("FLEET_DRAIN_TIMEOUT", "soon"),
+    ],
+)
+def test_limits_that_no_session_could_live_with_are_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({**GOOD, name: value})
+
+    assert len(caught.value.faults) == 1
 
 
 def test_every_fault_is_reported() -> None:

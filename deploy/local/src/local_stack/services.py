@@ -106,6 +106,7 @@ class ServicePlan:
             "artifact-store",
             "artifact_store",
             self._database
+            | self._bus
             | {
                 "FLEET_GRPC_LISTEN": self.address("artifact-store-grpc"),
                 "FLEET_S3_ENDPOINT": self.s3.endpoint,

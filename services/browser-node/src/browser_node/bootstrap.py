@@ -1,6 +1,5 @@
 """How a browser-node is put together; read it as the order of its start."""
 
-import asyncio
 import contextlib
 import fcntl
 import os
@@ -12,6 +11,7 @@ from browser_node.adapters.artifact_store_client import GrpcArtifactStore
 from browser_node.adapters.chromium.accounts import claimed_accounts
 from browser_node.adapters.chromium.adoption import OrphanCollector, adopt_orphans
 from browser_node.adapters.chromium.blank import BlankBrowser
+from browser_node.adapters.chromium.confinement import confining
 from browser_node.adapters.chromium.detection import find_programs
 from browser_node.adapters.chromium.folders import Scratch, default_scratch
 from browser_node.adapters.chromium.handover import HandOver
@@ -38,7 +38,7 @@ from browser_node.usecases.uploads import Uploads
 from browserfleet.node.v1 import browser_service_pb2_grpc
 from fleetkit.clock import SystemClock
 from fleetkit.ids import RandomIds
-from fleetkit.lifecycle import background, every
+from fleetkit.lifecycle import Stop, background, every
 from fleetkit.rpc.client import channel
 from fleetkit.rpc.server import Service, serving
 
@@ -52,18 +52,28 @@ _FLUSH_TIMEOUT = timedelta(seconds=10)
 _RPC_GRACE = timedelta(seconds=2)
 
 
-async def run(settings: Settings, stop: asyncio.Event) -> None:
+async def run(settings: Settings, stop: Stop) -> None:
     """Serve until `stop` is set, then drain. Raises when the machine cannot host browsers."""
     adopt_orphans()
-    ids, clock, keys, machine = RandomIds(), SystemClock(), FleetKeys(), LinuxMachine()
-    scratch = Scratch(settings.scratch_dir or default_scratch(settings.state_dir))
+    ids, clock, keys = RandomIds(), SystemClock(), FleetKeys()
+    scratch_dir = settings.scratch_dir or default_scratch(settings.state_dir)
+    scratch, machine = Scratch(scratch_dir), LinuxMachine(disks=(scratch_dir, settings.state_dir))
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(owned_state(settings.state_dir))
         accounts = stack.enter_context(claimed_accounts())
         stack.enter_context(scratch.prepared())
+        confinement = stack.enter_context(
+            confining(
+                settings.session_limits,
+                state_dir=settings.state_dir,
+                scratch=scratch_dir,
+                secrets=settings.secret_files,
+            )
+        )
+        await machine.measure()
         spool = DiskSpool(settings.state_dir / "spool", ids=ids)
         await spool.recover()
-        plots = BrowserPlots(scratch=scratch, accounts=accounts)
+        plots = BrowserPlots(scratch=scratch, accounts=accounts, confinement=confinement)
         forwarder = await stack.enter_async_context(
             forwarding(policy=settings.egress, locations=settings.proxy_locations)
         )
@@ -96,7 +106,13 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             uploads = Uploads(queue=spool, store=GrpcArtifactStore(artifact_store))
             gateway = GrpcFleetGateway(session_api, key=settings.node_key)
             membership = Membership(
-                browsers=browsers, machine=machine, gateway=gateway, profile=profile, keys=keys, clock=clock
+                browsers=browsers,
+                machine=machine,
+                gateway=gateway,
+                profile=profile,
+                keys=keys,
+                clock=clock,
+                disk_limit=settings.disk_full_percent / 100,
             )
             async with (
                 background(
@@ -114,18 +130,16 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                     tls=settings.tls,
                 ) as server,
             ):
-                async with (
-                    background(
-                        membership.run(),
-                        every(_DEADLINE_PASS, browsers.enforce_deadlines),
-                        every(_ISOLATION_PASS, membership.enforce_isolation),
-                    ),
-                    pool.open(),
-                    background(every(_POOL_PASS, pool.tend, wake=pool.news)),
+                async with background(
+                    membership.run(),
+                    every(_DEADLINE_PASS, browsers.enforce_deadlines),
+                    every(_ISOLATION_PASS, membership.enforce_isolation),
                 ):
-                    await stop.wait()
-                await server.leave()
-                await membership.drain()
+                    async with pool.open(), background(every(_POOL_PASS, pool.tend, wake=pool.news)):
+                        await stop.wait()
+                    await server.leave()
+                    await membership.drain(within=settings.drain_timeout, at_once=stop.at_once)
+                await membership.leave()
                 await uploads.flush(_FLUSH_TIMEOUT)
 
 

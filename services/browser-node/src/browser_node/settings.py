@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
 from browser_node.adapters.captcha.settings import SolverSettings, read_captcha_solver
 from browser_node.domain.egress import EgressPolicy, EgressRule
+from browser_node.domain.limits import SessionLimits
 from browser_node.domain.proxies import ProxyLocations
 from fleetkit.rpc.tls import TlsIdentity, read_tls
 from fleetkit.settings import Secret, SettingsError, SettingsReader
@@ -22,7 +24,8 @@ class Settings:
 
     `extensions_dir` holds the operator's unpacked extensions, a folder each; `ad_blocker_dir` is what
     `python -m browser_node.adblock` has made, without it the ad blocker knows its starter list.
-    `warm_browsers` is how many browsers stand ready while the node has room for them.
+    `warm_browsers` is how many browsers stand ready while the node has room for them. A node that is told to stop
+    lets its sessions live on for `drain_timeout`.
     """
 
     session_api_address: str
@@ -46,6 +49,11 @@ class Settings:
     extensions_dir: Path | None
     ad_blocker_dir: Path | None
     captcha_solver: SolverSettings | None
+    session_limits: SessionLimits
+    disk_full_percent: int
+    drain_timeout: timedelta
+    # Files that the environment names as holding secrets.
+    secret_files: tuple[Path, ...]
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -86,9 +94,22 @@ class Settings:
             extensions_dir=_optional_path(reader, "FLEET_EXTENSIONS_DIR"),
             ad_blocker_dir=_optional_path(reader, "FLEET_AD_BLOCKER_DIR"),
             captcha_solver=read_captcha_solver(reader),
+            session_limits=SessionLimits(
+                memory_bytes=reader.size("FLEET_SESSION_MEMORY", "2GiB", minimum=128 << 20),
+                pids=reader.integer("FLEET_SESSION_PIDS", 512, minimum=100),
+                cpus=reader.number("FLEET_SESSION_CPUS", 2.0, minimum=0.1),
+                disk_bytes=reader.size("FLEET_SESSION_DISK", "7GiB", minimum=16 << 20),
+            ),
+            disk_full_percent=reader.integer("FLEET_DISK_FULL_PERCENT", 85, minimum=1),
+            drain_timeout=reader.duration("FLEET_DRAIN_TIMEOUT", timedelta(0)),
+            secret_files=tuple(
+                Path(value) for name, value in env.items() if name.startswith("FLEET_") and name.endswith("_FILE")
+            ),
         )
         reader.finish()
         faults = []
+        if settings.disk_full_percent > 100:
+            faults.append("FLEET_DISK_FULL_PERCENT: must be at most 100")
         if not _NAME.fullmatch(settings.node_name) or len(settings.node_name) > 63:
             faults.append("FLEET_NODE_NAME: must be a host name in lower case, at most 63 characters")
         if not _ATTACH_URL.fullmatch(settings.attach_url):

@@ -15,7 +15,6 @@ NAME = "Browserfleet ad blocker"
 SHARDS = 64
 _HIDE = "{display:none!important}\n"
 _EVERYWHERE = ["http://*/*", "https://*/*"]
-_COLUMNS = 100
 
 
 class TooManyRules(Exception):

@@ -144,11 +144,15 @@ class LiveBrowser(Protocol):
         ...
 
     async def ended(self) -> BrowserEnd:
-        """Wait until the browser has ended by itself."""
+        """Wait until the browser has ended by itself, or has to: it hangs, or uses more than a session may."""
+        ...
+
+    def dismiss(self, end: BrowserEnd) -> None:
+        """Tell every client why, and let nobody in any more. Does not block; a second time changes nothing."""
         ...
 
     async def close(self, end: BrowserEnd) -> None:
-        """Tell every client, end all processes, keep what was left, wipe the rest. Bounded; never raises."""
+        """Dismiss, end all processes, keep what was left, wipe the rest. Bounded; never raises."""
         ...
 
 
@@ -215,6 +219,7 @@ class Report:
 
     running: Sequence[RunningBrowser]
     ended: Sequence[EndedBrowser]
+    # Nothing new is taken: the node stops, or has no disk left.
     draining: bool
     pressure: Pressure | None
     warm_count: int = 0
@@ -234,6 +239,11 @@ class Machine(Protocol):
     @property
     def pressure(self) -> Pressure | None:
         """What was measured last; None before that."""
+        ...
+
+    @property
+    def disk_used(self) -> float:
+        """Share of the disk in use, of the fuller one where state and browsers' folders have two; 0 before that."""
         ...
 
 

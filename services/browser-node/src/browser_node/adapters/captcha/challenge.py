@@ -58,6 +58,8 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
         if not self.origin.startswith(("http://", "https://")) or not self.path.startswith("/"):
             raise ValueError("no address")
         page_url = self.origin + re.split(r"[?#]", self.path, maxsplit=1)[0]
+        if not urlsplit(page_url).hostname:
+            raise ValueError("no host")
         if self.kind is ChallengeKind.IMAGE:
             return Challenge(kind=self.kind, page_url=page_url, image=_image(self.image))
         if not _SITE_KEY.fullmatch(self.siteKey):

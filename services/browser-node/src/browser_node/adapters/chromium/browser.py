@@ -17,8 +17,9 @@ from browser_node.adapters.chromium.recorder import Recording
 from browser_node.adapters.chromium.screencast import Screencast
 from browser_node.adapters.chromium.targets import Targets
 from browser_node.adapters.chromium.tree import BrowserTree
+from browser_node.adapters.chromium.vitals import Vitals
 from browser_node.domain.artifact import ArtifactOrigin
-from browser_node.domain.browser import BrowserEnd, BrowserFacts, CloseReason, RunId
+from browser_node.domain.browser import BrowserEnd, BrowserFacts, RunId
 from browser_node.domain.errors import ClientLimit, SessionNotOpen, ViewerLimit
 from browser_node.usecases.ports import (
     ArtifactSpool,
@@ -35,10 +36,6 @@ log = logging.getLogger(__name__)
 
 MAX_CLIENTS = 16
 
-_PING_INTERVAL = timedelta(seconds=5)
-_PING_TIMEOUT = timedelta(seconds=2)
-# A browser that answers neither of so many pings in a row, and says nothing else, hangs.
-_MISSED_PINGS = 2
 _GRACEFUL = timedelta(seconds=2)
 _KEEPING = timedelta(seconds=10)
 
@@ -206,40 +203,27 @@ class ChromiumBrowser:
         task.add_done_callback(self._chores.discard)
 
     async def ended(self) -> BrowserEnd:
-        """Wait until the browser has ended by itself: gone, or hanging."""
-        waits = [asyncio.ensure_future(wait) for wait in (self._pipe.closed.wait(), self._tree.exited(), self._hangs())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            hung = waits[2].done()
-        finally:
-            for wait in waits:
-                wait.cancel()
-        message = "The browser stopped answering." if hung else "The browser ended by itself."
-        return BrowserEnd(CloseReason.BROWSER_CRASHED, message)
+        """Wait until the browser has ended by itself, or has to: gone, hanging, or past what a session may use."""
+        return await Vitals(self._tree, self._pipe, self._pipe.closed).ended()
 
-    async def _hangs(self) -> None:
-        missed = 0
-        while missed < _MISSED_PINGS:
-            await asyncio.sleep(_PING_INTERVAL.total_seconds())
-            seen = self._pipe.messages_seen
-            try:
-                async with asyncio.timeout(_PING_TIMEOUT.total_seconds()):
-                    await self._pipe.call("Browser.getVersion")
-            except TimeoutError:
-                # Busy with something else is not hanging.
-                missed = missed + 1 if self._pipe.messages_seen == seen else 0
-            except CdpError:
-                return
-            else:
-                missed = 0
+    def dismiss(self, end: BrowserEnd) -> None:
+        """Tell every client why, and let nobody in any more."""
+        if self._closing:
+            return
+        self._closing = True
+        # The browser first: its end does not wait for anything.
+        self._pipe.tell("Browser.close", {})
+        why = f"session closed: {end.reason}"
+        self._live.end(why)
+        self._pipe.end(why)
+        for connection in list(self._pipe.connections):
+            connection.client.close(_GOING_AWAY, why)
+            connection.leave()
 
     async def close(self, end: BrowserEnd) -> None:
-        """Tell the clients, end the browser, keep what it left. The files are wiped last."""
-        self._closing = True
+        """Dismiss the clients, end the browser, keep what it left. The files are wiped last."""
         try:
-            # The browser first: its end does not wait for anything.
-            self._pipe.tell("Browser.close", {})
-            self._dismiss_clients(end)
+            self.dismiss(end)
             if self._pipe.closed.is_set() or not await self._tree.exited_within(_GRACEFUL):
                 log.debug("the browser is ended by force")
             await self._tree.fell()
@@ -249,14 +233,6 @@ class ChromiumBrowser:
         finally:
             self._screencast.close()
             await self._tree.remove()
-
-    def _dismiss_clients(self, end: BrowserEnd) -> None:
-        why = f"session closed: {end.reason}"
-        self._live.end(why)
-        self._pipe.end(why)
-        for connection in list(self._pipe.connections):
-            connection.client.close(_GOING_AWAY, why)
-            connection.leave()
 
     async def _keep(self) -> None:
         try:

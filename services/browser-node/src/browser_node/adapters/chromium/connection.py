@@ -47,8 +47,6 @@ _DRIVES = (
     "Page.navigate",
     "Page.reload",
     "Target.activateTarget",
-    # Whatever is inside.
-    "Target.sendMessageToTarget",
 )
 _HELD = "A person has control of this session: input and navigation of clients wait until it is handed back."
 

@@ -140,7 +140,7 @@ class Overrides:
         await self._session.call("Target.setAutoAttach", _auto_attach(_NEW_PAGES))
         first = await self._announced()
         await asyncio.gather(
-            self._resize(self._page), *(self._session.call(method, params, first) for method, params in self._commands)
+            self._resize_first(first), *(self._session.call(method, params, first) for method, params in self._commands)
         )
 
     async def _announced(self) -> str:
@@ -154,6 +154,11 @@ class Overrides:
         except CdpError as error:
             message = f"This browser does not grant these permissions: {error}"
             raise OptionUnavailable(message, option="permissions", value=", ".join(permissions)) from error
+
+    async def _resize_first(self, session_id: str) -> None:
+        if self._options.viewport is not None:
+            await self._resize(self._page)
+            await self._until_resized(session_id)
 
     def cover(self, context_id: str) -> None:
         """A client has made a context: permissions are a context's own."""
@@ -172,14 +177,7 @@ class Overrides:
             "awaitPromise": True,
             "returnByValue": True,
         }
-        viewport = self._options.viewport
-        for _ in range(_SIZE_LOOKS):
-            seen = Observation.parse((await self.on_page("Runtime.evaluate", asked))["result"]["value"])
-            if viewport is None or seen.page_size == f"{viewport.width}x{viewport.height}":
-                break
-            # A window's new size reaches its page a moment later.
-            await asyncio.sleep(_SIZE_POLL_SECONDS)
-        return seen
+        return Observation.parse((await self.on_page("Runtime.evaluate", asked))["result"]["value"])
 
     async def on_page(self, method: str, params: dict[str, object]) -> dict[str, Any]:  # the result of any command
         """Run a command on the first page, after `hold`. Raises CdpError."""
@@ -217,6 +215,7 @@ class Overrides:
     async def _resize_and_release(self, target_id: str, session_id: str) -> None:
         try:
             await self._resize(target_id)
+            await self._until_resized(session_id)
         except CdpError as error:
             log.debug("a page that was just opened has no window of the right size: %s", error)
         finally:
@@ -230,6 +229,15 @@ class Overrides:
         window = await self._session.call("Browser.getWindowForTarget", {"targetId": target_id})
         size = {"width": viewport.width, "height": viewport.height}
         await self._session.call("Browser.setContentsSize", {"windowId": window["windowId"], **size})
+
+    async def _until_resized(self, session_id: str) -> None:
+        """Wait, a little, until a page knows of its window's new size."""
+        viewport = self._options.viewport
+        for _ in range(_SIZE_LOOKS):
+            seen = (await self._session.call("Page.getLayoutMetrics", {}, session_id))["cssLayoutViewport"]
+            if viewport is None or (seen["clientWidth"], seen["clientHeight"]) == (viewport.width, viewport.height):
+                return
+            await asyncio.sleep(_SIZE_POLL_SECONDS)
 
 
 def _auto_attach(kinds: list[dict[str, object]]) -> dict[str, object]:

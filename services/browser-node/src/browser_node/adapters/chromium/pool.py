@@ -109,6 +109,11 @@ class WarmPool(Generic[S]):
         return len(self._ready)
 
     @property
+    def ready(self) -> list[S]:
+        """What stands ready, the oldest first, for tests and for the operator's eyes."""
+        return [entry.spare for entry in self._ready]
+
+    @property
     def occupied(self) -> int:
         """How many the machine carries, starting ones included."""
         return len(self._ready) + sum(start.claim is None for start in self._starting)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from browser_node.adapters.chromium.accounts import Accounts
+from browser_node.adapters.chromium.confinement import Confinement, Enclosure
 from browser_node.adapters.chromium.folders import BrowserFolders, Scratch
 from browser_node.adapters.chromium.pipe import Pipe, PipeEnds, PipeReader
 from browser_node.adapters.chromium.process import ChromeProcess, log_tail
@@ -18,9 +19,10 @@ log = logging.getLogger(__name__)
 class BrowserTree:
     """A browser's folders, processes and pipe. `remove` takes all of it away, however far `plant` came."""
 
-    def __init__(self, *, scratch: Scratch, accounts: Accounts) -> None:
+    def __init__(self, *, scratch: Scratch, accounts: Accounts, confinement: Confinement) -> None:
         self._scratch = scratch
         self._accounts = accounts
+        self._confinement = confinement
         self._place = accounts.take()
         self._planting: asyncio.Task[PipeEnds] | None = None
         self._process: ChromeProcess | None = None
@@ -28,6 +30,8 @@ class BrowserTree:
         self._removed = False
         self._last: list[Callable[[], Awaitable[None]]] = []
         self._exited = asyncio.Event()
+        self.exit_code: int | None = None
+        self.enclosure: Enclosure | None = None
         self._watch: asyncio.Task[None] | None = None
         self.folders = BrowserFolders(Path())
 
@@ -58,7 +62,8 @@ class BrowserTree:
         ends = PipeEnds.create()
         command = program.command(self.folders.profile, flags)
         try:
-            self._process = ChromeProcess.spawn(command, self.folders, self.user, ends)
+            self.enclosure = self._confinement.enclose(self.folders, self.user)
+            self._process = ChromeProcess.spawn(command, self.folders, self.user, ends, self.enclosure)
         except OSError:
             ends.close_node_ends()
             raise
@@ -67,7 +72,7 @@ class BrowserTree:
 
     async def _wait_exit(self) -> None:
         if self._process is not None:
-            await self._process.exited()
+            self.exit_code = await self._process.exited()
         self._exited.set()
 
     async def exited(self) -> None:
@@ -111,6 +116,8 @@ class BrowserTree:
         await self.fell()
         if self._process is not None and self._watch is None:
             await self._process.exited()
+        if self.enclosure is not None and self.enclosure.group is not None:
+            await asyncio.to_thread(self.enclosure.group.remove)
         for action in self._last:
             await action()
         if self.folders.root != Path():
