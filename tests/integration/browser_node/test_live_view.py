@@ -417,6 +417,8 @@ async def test_wrong_messages_are_answered_or_end_only_their_viewer(host: Host, 
     async with watching(host.live_url()) as good:
         await good.socket.send("nonsense")
         await good.sees(lambda viewer: (viewer.last("error") or {}).get("code") == "invalid_command")
+        await good.socket.send(['{"type":"wat', 'ch","tab":', "77}"])
+        await good.sees(lambda viewer: (viewer.last("error") or {}).get("code") == "no_such_tab")
         for message, code in ((b"binary", 1003), ("x" * (1 << 20) + "x", 1009)):
             async with watching(host.live_url()) as bad:
                 await bad.socket.send(message)
