@@ -42,6 +42,8 @@ class FakeFleet:
     uploads: list[tuple[artifact_service_pb2.UploadHeader, bytes]] = field(default_factory=list)
     upload_traces: list[str] = field(default_factory=list)
     store_is_up: bool = True
+    # What heartbeats are told of every session.
+    control_generation: int = 0
     address: str = ""
 
     def __post_init__(self) -> None:
@@ -76,7 +78,10 @@ class _Nodes(node_service_pb2_grpc.NodeServiceServicer):
         return node_service_pb2.HeartbeatResponse(
             assignments=[
                 node_pb2.Assignment(
-                    session_id=browser.session_id, epoch=browser.epoch, remaining=duration(timedelta(minutes=5))
+                    session_id=browser.session_id,
+                    epoch=browser.epoch,
+                    remaining=duration(timedelta(minutes=5)),
+                    control_generation=self._fleet.control_generation,
                 )
                 for browser in request.running
             ],

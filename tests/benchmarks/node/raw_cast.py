@@ -90,7 +90,14 @@ class RawCast:
         await self.call("Page.navigate", url=url)
 
     async def start(self) -> None:
-        await self.call("Page.startScreencast", **_CAST)
+        """Cast, again and again until there is a picture: a page that is on its way elsewhere does not begin."""
+        self.came.clear()
+        while not self.came.is_set():
+            await self.call("Page.stopScreencast")
+            await self.call("Page.startScreencast", **_CAST)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self.came.wait()
 
     async def stop(self) -> None:
         await self.call("Page.stopScreencast")

@@ -22,9 +22,11 @@ from tests.support.waiting import until
 
 MOVING = "data:text/html,<title>moving</title><h1 id=n>0</h1><script>setInterval(()=>n.textContent=performance.now(),20)</script>"
 STILL = "data:text/html,<title>still</title><h1>still</h1>"
-FORM = """data:text/html,<title>form</title><style>*{margin:0}textarea,button{position:absolute;left:0;width:400px;height:100px}</style>
+FORM = """data:text/html,<title>form</title><style>*{margin:0}textarea,button,input{position:absolute;left:0;width:400px;height:100px}</style>
 <textarea id=t style=top:0></textarea>
 <button id=b style=top:100px onclick="document.title='asked';document.title=confirm('Sure%3F')">ask</button>
+<button style=top:200px onclick="document.title=prompt('Name%3F','you')">name</button>
+<input id=f type=file style=top:300px>
 <div style=height:5000px></div>"""
 
 
@@ -60,8 +62,7 @@ class Agent:
 
     async def until(self, expression: str, wanted: object) -> None:
         async with asyncio.timeout(10):
-            while (value := await self.value(expression)) != wanted:
-                assert value != f"not {wanted}"
+            while await self.value(expression) != wanted:  # noqa: ASYNC110  # a page tells nobody
                 await asyncio.sleep(0.02)
 
 
@@ -293,8 +294,50 @@ async def test_a_person_scrolls_and_answers_dialogs(host: Host, browser: Chromiu
             await agent.until("document.title", str(accept).lower())
             watcher.events.clear()
 
+        person.events.clear()
+        await click(person, tab, 100, 250)
+        await person.sees(lambda viewer: viewer.last("dialog"))
+        asked = person.last("dialog") or {}
+        assert (asked["kind"], asked["message"], asked["default_text"]) == ("prompt", "Name?", "you")
+        await person.say("dialog", tab=tab, accept=True, text="漢字")
+        await agent.until("document.title", "漢字")
+        await click(person, tab, 50, 350)
+        await watcher.sees(lambda viewer: viewer.last("file_chooser"))
+        assert watcher.last("file_chooser") == {"type": "file_chooser", "tab": tab, "multiple": False}
         await person.say("wheel", tab=tab, x=0.5, y=0.5, dy=400)
         await agent.until("scrollY", 400)
+
+
+async def test_a_dialog_is_left_to_the_client_that_answers_it(host: Host, browser: ChromiumBrowser) -> None:
+    async with AsyncExitStack() as stack:
+        agent = await an_agent(stack, host, STILL)
+        await agent.run("Page.enable")
+        async with watching(host.live_url()) as viewer:
+            await viewer.tab()
+            asking = await agent.client.send(
+                "Runtime.evaluate", {"expression": "document.title = confirm('Sure?')"}, agent.page
+            )
+            await viewer.sees(lambda viewer: viewer.last("dialog"))
+        await until(lambda: browser.viewer_count == 0)
+
+        await agent.client.send("Page.handleJavaScriptDialog", {"accept": True}, agent.page)
+
+        await agent.client.answer(asking)
+        assert await agent.value("document.title") == "true"
+
+
+async def test_a_click_hits_what_the_person_saw_whatever_the_viewport(host: Host, browser: ChromiumBrowser) -> None:
+    async with AsyncExitStack() as stack:
+        agent = await an_agent(stack, host, FORM)
+        person, tab = await a_person(stack, host, browser)
+        await agent.run("Emulation.setDeviceMetricsOverride", width=800, height=1200, deviceScaleFactor=2, mobile=False)
+        await agent.value("onmousedown = event => document.title = [event.clientX, event.clientY]")
+        await person.sees(lambda viewer: viewer.frames[-1].page_width == 800)
+        assert (person.frames[-1].width, person.frames[-1].height) == (480, 720)
+
+        await person.say("mouse_button", tab=tab, action="down", x=0.75, y=0.5)
+
+        await agent.until("document.title", "600,600")
 
 
 async def test_a_person_uses_the_address_bar_and_tabs(host: Host, browser: ChromiumBrowser) -> None:
@@ -374,6 +417,8 @@ async def test_wrong_messages_are_answered_or_end_only_their_viewer(host: Host, 
     async with watching(host.live_url()) as good:
         await good.socket.send("nonsense")
         await good.sees(lambda viewer: (viewer.last("error") or {}).get("code") == "invalid_command")
+        await good.socket.send(['{"type":"wat', 'ch","tab":', "77}"])
+        await good.sees(lambda viewer: (viewer.last("error") or {}).get("code") == "no_such_tab")
         for message, code in ((b"binary", 1003), ("x" * (1 << 20) + "x", 1009)):
             async with watching(host.live_url()) as bad:
                 await bad.socket.send(message)

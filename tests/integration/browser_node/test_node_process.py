@@ -112,6 +112,30 @@ async def test_calls_without_the_right_token_are_refused(node: NodeProcess) -> N
     assert from_rpc_error(caught.value).reason == "BROWSER_NOT_FOUND"
 
 
+async def test_control_is_set_by_call_and_given_back_by_heartbeat(node: NodeProcess, fleet: FakeFleet) -> None:
+    await node.start_browser()
+    async with node.calls() as calls, connect(node.attach_url) as socket:
+        client = RawClient(socket)
+        page = await client.open_page()
+        fleet.control_generation = 3
+        request = browser_service_pb2.SetControlRequest(session_id=SESSION, epoch=1, generation=3, held=True)
+        await calls.SetControl(request, metadata=bearer(node.token()))
+
+        refused = await client.answer(await client.send("Input.insertText", {"text": "x"}, page))
+        fleet.control_generation = 0
+        reports = len(fleet.heartbeats)
+        # The second report from now was answered with what is said now, and its answer is done with at the third.
+        await until(lambda: len(fleet.heartbeats) > reports + 2)
+        accepted = await client.answer(await client.send("Input.insertText", {"text": "x"}, page))
+
+        request.epoch = 2
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await calls.SetControl(request, metadata=bearer(node.token()))
+    assert refused["error"]["code"] == -32000
+    assert "error" not in accepted
+    assert from_rpc_error(caught.value).reason == "BROWSER_NOT_FOUND"
+
+
 async def test_browsers_are_gone_within_two_seconds_of_a_killed_node(node: NodeProcess) -> None:
     await node.start_browser()
     pids = await browser_processes(node)

@@ -61,6 +61,11 @@ class PageCast:
         self.latest: Picture | None = None
 
     @property
+    def is_casting(self) -> bool:
+        """Whether pictures are expected."""
+        return self._casting is not None
+
+    @property
     def has_watchers(self) -> bool:
         return bool(self._seen)
 

@@ -21,8 +21,9 @@ log = logging.getLogger(__name__)
 
 _WISH = PictureWish(width=1280, height=720, quality=60)
 _PICTURE_INTERVAL = timedelta(milliseconds=200)
+_WRITE_INTERVAL = timedelta(seconds=1)
 # Pictures that may wait for the disk.
-_QUEUED_FRAMES = 8
+_MOST_WAITING = 16
 # A run may be over before the first picture came: even a still page sends one.
 _FIRST_FRAME_TIMEOUT = timedelta(seconds=1)
 
@@ -37,7 +38,8 @@ class Recording:
         self._artifact = recording_of(origin, run_id=run_id)
         self._screencast = screencast
         self._spool = spool
-        self._frames: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue(_QUEUED_FRAMES)
+        # Time in milliseconds, and JPEG.
+        self._frames: list[tuple[int, bytes]] = []
         self._over = asyncio.Event()
         self._got_frame = asyncio.Event()
         self._dropped = 0
@@ -79,30 +81,24 @@ class Recording:
         if not self._got_frame.is_set():
             self._began = now
             self._got_frame.set()
-        try:
-            self._frames.put_nowait((self._elapsed_ms(), picture.jpeg))
-        except asyncio.QueueFull:
+        if len(self._frames) < _MOST_WAITING:
+            self._frames.append((self._elapsed_ms(), picture.jpeg))
+        else:
             self._dropped += 1
 
     async def _write_frames(self, file: MatroskaFile) -> None:
-        over = asyncio.ensure_future(self._wait_over())
-        try:
-            while not (over.done() and self._frames.empty()):
-                get = asyncio.ensure_future(self._frames.get())
-                await asyncio.wait({get, over}, return_when=asyncio.FIRST_COMPLETED)
-                if get.done():
-                    at_ms, jpeg = get.result()
-                    await asyncio.to_thread(file.add, jpeg, at_ms)
-                else:
-                    get.cancel()
-        finally:
-            over.cancel()
+        """Write what came about once a second: handing each picture to a thread costs more than writing it."""
+        while not self._over.is_set():
+            await _wait(self._over, _WRITE_INTERVAL)
+            await self._write(file)
+        if not self._got_frame.is_set():
+            await _wait(self._got_frame, _FIRST_FRAME_TIMEOUT)
+            await self._write(file)
 
-    async def _wait_over(self) -> None:
-        await self._over.wait()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_FIRST_FRAME_TIMEOUT.total_seconds()):
-                await self._got_frame.wait()
+    async def _write(self, file: MatroskaFile) -> None:
+        frames, self._frames = self._frames, []
+        if frames:
+            await asyncio.to_thread(_add_all, file, frames)
 
     async def _keep(self, file: MatroskaFile, path: Path) -> None:
         if file.frame_count == 0:
@@ -115,3 +111,14 @@ class Recording:
 
     def _elapsed_ms(self) -> int:
         return int((asyncio.get_running_loop().time() - self._began) * 1000)
+
+
+def _add_all(file: MatroskaFile, frames: list[tuple[int, bytes]]) -> None:
+    for at_ms, jpeg in frames:
+        file.add(jpeg, at_ms)
+
+
+async def _wait(event: asyncio.Event, timeout: timedelta) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout.total_seconds()):
+            await event.wait()

@@ -164,7 +164,8 @@ class Screencast:
     def _on_event(self, message: bytes) -> None:
         try:
             if message.startswith(b'{"method":"Page.screencastFrame"'):
-                self._on_frame(_decode_frame(message))
+                if self._is_wanted(message):
+                    self._on_frame(_decode_frame(message))
             elif message.startswith(b'{"method":"Page.screencastVisibilityChanged"'):
                 self._on_visibility(_decode_visibility(message))
             elif message.startswith(b'{"method":"Target.attachedToTarget"'):
@@ -173,6 +174,12 @@ class Screencast:
                 self._on_page_gone(_decode_target(message).params.sessionId)
         except (msgspec.DecodeError, CdpError):
             log.warning("a screencast event is not understood", exc_info=True)
+
+    def _is_wanted(self, message: bytes) -> bool:
+        """Tell whether a picture is worth reading: a cast that was stopped may have sent more."""
+        page = self._pages.get(message[-34:-2].decode("ascii", "replace"))
+        # Written in a way that Chrome does not today, the session is found by reading it.
+        return page is None or page.cast.is_casting
 
     def _on_page(self, params: _TargetParams) -> None:
         session = self._session

@@ -111,11 +111,15 @@ class Tabs:
                 self._describe(info)
 
     def close(self) -> None:
-        """Look no more; as long as a dialog is open, not yet: Chrome would dismiss it with the last look at it."""
+        """Look no more; not yet while a client has a dialog to answer: Chrome dismisses it with any look that ends."""
         self._closing = True
-        if any(tab.dialog is not None for tab in self._tabs.values()):
+        session = self._session
+        if session is not None and any(
+            tab.dialog is not None and self._multiplexer.has_answerer(tab.target_id, besides=session)
+            for tab in self._tabs.values()
+        ):
             return
-        session, self._session = self._session, None
+        self._session = None
         self._tabs.clear()
         if session is not None:
             session.close()

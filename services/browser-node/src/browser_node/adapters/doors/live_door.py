@@ -69,7 +69,7 @@ class LiveSocket(WSListener):
         self._transport: WSTransport | None = None
         self._connection: ViewerConnection | None = None
         self._early: list[bytes] = []
-        self._parts: list[bytes] = []
+        self._message = bytearray()
         self._slow = False
         self._closing = False
 
@@ -160,12 +160,13 @@ class LiveSocket(WSListener):
     def _take(self, frame: WSFrame) -> None:
         if self._closing:
             return
-        self._parts.append(frame.get_payload_as_bytes())
-        if sum(map(len, self._parts)) > _MAX_MESSAGE_BYTES:
-            self._parts = []
+        self._message += frame.get_payload_as_bytes()
+        if len(self._message) > _MAX_MESSAGE_BYTES:
+            self._message.clear()
             self.close(WSCloseCode.MESSAGE_TOO_BIG.value, "message too big")
         elif frame.fin:
-            message, self._parts = b"".join(self._parts), []
+            message = bytes(self._message)
+            self._message.clear()
             if self._connection is None:
                 self._early.append(message)
             else:
