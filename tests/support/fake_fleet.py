@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -198,6 +198,10 @@ class NodeProcess:
         assert self.process is not None
         return self.process.pid
 
+    def send(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
     async def end(self, number: signal.Signals) -> int:
         """Send a signal and return the exit code."""
         assert self.process is not None
@@ -263,12 +267,19 @@ class NodeProcess:
 
     def browser_pid(self) -> int:
         """The main process of the only browser. Blocks."""
+        (pid,) = self.browser_pids()
+        return pid
+
+    def browser_pids(self, *, besides: Set[int] = frozenset()) -> list[int]:
+        """The main processes of all browsers. Blocks."""
         children = [
             int(pid)
             for thread in Path(f"/proc/{self.pid}/task").iterdir()
             for pid in (thread / "children").read_text().split()
         ]
         # Orphans of ended browsers may be among them; they lead no session.
-        leaders = [pid for pid in children if (info := read_process(pid)) and info.session == pid and not info.zombie]
-        (pid,) = leaders
-        return pid
+        return [
+            pid
+            for pid in children
+            if pid not in besides and (info := read_process(pid)) and info.session == pid and not info.zombie
+        ]

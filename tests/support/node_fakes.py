@@ -1,6 +1,7 @@
 """A node's outside, in memory."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,14 +17,18 @@ from browser_node.domain.browser import (
 )
 from browser_node.domain.options import BrowserOptions
 from browser_node.usecases.ports import (
+    CdpAccess,
     CdpClient,
     CdpConnection,
     Instructions,
     NodeProfile,
+    OpenTarget,
     Pressure,
     Registration,
     Report,
     SpooledArtifact,
+    ViewerConnection,
+    ViewerSocket,
 )
 from fleetkit.errors import FleetError
 
@@ -83,14 +88,30 @@ class FakeBrowser:
     def __init__(self) -> None:
         self.facts = FACTS
         self.client_count = 0
+        self.viewer_count = 0
+        # What was heard of control: generation and whether it is held; 0 stands for a release.
+        self.control: list[tuple[int, bool]] = []
         self.input_idle = timedelta(0)
         self.closing: asyncio.Event | None = None
         self.crash: asyncio.Future[BrowserEnd] = asyncio.get_running_loop().create_future()
         self.dismissed_with: BrowserEnd | None = None
         self.closed_with: BrowserEnd | None = None
 
-    async def attach(self, client: CdpClient) -> CdpConnection:
+    @property
+    def targets(self) -> Sequence[OpenTarget]:
+        return ()
+
+    async def attach(self, client: CdpClient, access: CdpAccess) -> CdpConnection:
         raise NotImplementedError
+
+    async def watch(self, socket: ViewerSocket, *, control_generation: int | None) -> ViewerConnection:
+        raise NotImplementedError
+
+    def set_control(self, generation: int, *, held: bool) -> None:
+        self.control.append((generation, held))
+
+    def release_control(self) -> None:
+        self.control.append((0, False))
 
     async def ended(self) -> BrowserEnd:
         return await asyncio.shield(self.crash)
@@ -170,6 +191,7 @@ class FakeMachine:
 
     def __init__(self) -> None:
         self.pressure: Pressure | None = None
+        self.disk_used = 0.0
 
 
 class FakeKeys:

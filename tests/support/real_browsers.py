@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from websockets.asyncio.client import ClientConnection
 
-from browser_node.adapters.attach_server import AttachServer
 from browser_node.adapters.chromium.accounts import Accounts, claimed_accounts
 from browser_node.adapters.chromium.blank import BlankBrowser
 from browser_node.adapters.chromium.browser import ChromiumBrowser
@@ -32,6 +31,9 @@ from browser_node.adapters.chromium.processes import ProcessInfo, all_processes,
 from browser_node.adapters.chromium.program import Program
 from browser_node.adapters.chromium.room import Room
 from browser_node.adapters.disk_spool import DiskSpool
+from browser_node.adapters.doors.cdp_door import CdpDoor
+from browser_node.adapters.doors.live_door import LiveDoor
+from browser_node.adapters.doors.server import DoorServer
 from browser_node.adapters.egress.forwarder import forwarding
 from browser_node.adapters.egress.resolver import Resolver
 from browser_node.adapters.fleet_keys import FleetKeys, TokenGate
@@ -58,8 +60,8 @@ def a_signer() -> TokenSigner:
     return TokenSigner(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
 
 
-def attach_token(signer: TokenSigner, *, session_id: str = SESSION, epoch: int = 1) -> str:
-    return signer.sign(audience="attach", subject=session_id, ttl=timedelta(minutes=5), epoch=str(epoch), scope="full")
+def attach_token(signer: TokenSigner, *, session_id: str = SESSION, epoch: int = 1, scope: str = "full") -> str:
+    return signer.sign(audience="attach", subject=session_id, ttl=timedelta(minutes=5), epoch=str(epoch), scope=scope)
 
 
 def processes_of(pid: int) -> list[ProcessInfo]:
@@ -160,6 +162,12 @@ class Host:
     def url(self, token: str | None = None, *, session_id: str = SESSION) -> str:
         return f"ws://127.0.0.1:{self.port}/attach/{session_id}?token={token or attach_token(self.signer)}"
 
+    def live_url(self, *, control: int | None = None) -> str:
+        """Where to watch; with the generation of a control lease, also to act."""
+        claims = {"scope": "view"} if control is None else {"scope": "control", "control": str(control)}
+        token = self.signer.sign(audience="attach", subject=SESSION, ttl=timedelta(minutes=5), epoch="1", **claims)
+        return f"ws://127.0.0.1:{self.port}/live/{SESSION}?token={token}"
+
     async def start(
         self,
         session_id: SessionId = SESSION,
@@ -249,7 +257,9 @@ async def hosting_real_browsers(
         host = Host(
             browsers=browsers, spool=spool, scratch=root / "b", accounts=accounts, signer=signer, pool=pool, plots=plots
         )
-        server = AttachServer(TokenGate(keys=keys, browsers=browsers))
+        server = DoorServer(
+            gate=TokenGate(keys=keys, browsers=browsers), doors={"attach": CdpDoor(), "live": LiveDoor()}
+        )
         async with browsers.hosting(), pool.open(), server.listening("127.0.0.1:0") as listening:
             host.port = listening.port
             yield host

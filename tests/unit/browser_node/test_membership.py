@@ -198,9 +198,11 @@ async def test_a_second_signal_ends_a_drain(node: Node) -> None:
 async def test_a_node_with_a_full_disk_takes_nothing_new_until_there_is_room(node: Node) -> None:
     taking = []
     for disk in (0.84, 0.85, 0.84, 0.82):
-        node.machine.pressure = Pressure(cpu=0, memory=0, disk=disk)
-        await node.membership.heed_disk()
-        await until(lambda: node.gateway.reports[-1].draining != node.browsers.takes_sessions)
+        node.machine.disk_used = disk
+        node.gateway.reports.clear()
+        node.browsers.news.set()
+        await until(lambda: node.gateway.reports)
+        assert node.gateway.reports[-1].draining != node.browsers.takes_sessions
         taking.append(node.browsers.takes_sessions)
 
     assert taking == [True, False, False, True]

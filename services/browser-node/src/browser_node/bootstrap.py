@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 
 from browser_node.adapters.artifact_store_client import GrpcArtifactStore
-from browser_node.adapters.attach_server import AttachServer
 from browser_node.adapters.captcha.solver import opened_captcha_solver
 from browser_node.adapters.chromium.accounts import claimed_accounts
 from browser_node.adapters.chromium.adoption import OrphanCollector, adopt_orphans
@@ -24,6 +23,9 @@ from browser_node.adapters.chromium.plots import BrowserPlots
 from browser_node.adapters.chromium.pool import WarmPool
 from browser_node.adapters.chromium.room import Room
 from browser_node.adapters.disk_spool import DiskSpool
+from browser_node.adapters.doors.cdp_door import CdpDoor
+from browser_node.adapters.doors.live_door import LiveDoor
+from browser_node.adapters.doors.server import DoorServer
 from browser_node.adapters.egress.forwarder import forwarding
 from browser_node.adapters.fleet_keys import FleetKeys, TokenGate
 from browser_node.adapters.linux_machine import LinuxMachine
@@ -71,6 +73,7 @@ async def run(settings: Settings, stop: Stop) -> None:
                 secrets=settings.secret_files,
             )
         )
+        await machine.measure()
         spool = DiskSpool(settings.state_dir / "spool", ids=ids)
         await spool.recover()
         plots = BrowserPlots(scratch=scratch, accounts=accounts, confinement=confinement)
@@ -108,7 +111,10 @@ async def run(settings: Settings, stop: Stop) -> None:
                 BrowserServicer(browsers), server
             ),
         )
-        attach = AttachServer(TokenGate(keys=keys, browsers=browsers))
+        doors = DoorServer(
+            gate=TokenGate(keys=keys, browsers=browsers),
+            doors={"attach": CdpDoor(scheme=settings.attach_url.partition(":")[0]), "live": LiveDoor()},
+        )
         async with (
             channel(settings.session_api_address, tls=settings.tls) as session_api,
             channel(settings.artifact_store_address, retries=False, tls=settings.tls) as artifact_store,
@@ -131,7 +137,7 @@ async def run(settings: Settings, stop: Stop) -> None:
                     every(_PRESSURE_PASS, machine.measure),
                 ),
                 browsers.hosting(),
-                attach.listening(settings.attach_listen),
+                doors.listening(settings.attach_listen),
                 serving(
                     settings.grpc_listen,
                     [service],
@@ -144,7 +150,6 @@ async def run(settings: Settings, stop: Stop) -> None:
                     membership.run(),
                     every(_DEADLINE_PASS, browsers.enforce_deadlines),
                     every(_ISOLATION_PASS, membership.enforce_isolation),
-                    every(_PRESSURE_PASS, membership.heed_disk),
                 ):
                     async with pool.open(), background(every(_POOL_PASS, pool.tend, wake=pool.news)):
                         await stop.wait()

@@ -32,19 +32,24 @@ class LinuxMachine:
         # Processor time since the machine's start in ticks: in use, in all.
         self._times: deque[tuple[int, int]] = deque(maxlen=_MEASUREMENTS)
         self._pressure: Pressure | None = None
+        self._disk_used = 0.0
 
     @property
     def pressure(self) -> Pressure | None:
         return self._pressure
 
+    @property
+    def disk_used(self) -> float:
+        return self._disk_used
+
     async def measure(self) -> None:
         """Measure once. Raises OSError."""
-        times, memory, disk = await asyncio.to_thread(self._read)
+        times, memory, self._disk_used = await asyncio.to_thread(self._read)
         self._times.append(times)
         (busy_then, all_then), (busy_now, all_now) = self._times[0], self._times[-1]
         # A share of time takes two looks at it.
         if all_now > all_then:
-            self._pressure = Pressure(cpu=_share(busy_now - busy_then, all_now - all_then), memory=memory, disk=disk)
+            self._pressure = Pressure(cpu=_share(busy_now - busy_then, all_now - all_then), memory=memory)
 
     def _read(self) -> tuple[tuple[int, int], float, float]:
         memory = max(_machine_memory(self._proc), _group_memory(self._proc, self._cgroups))

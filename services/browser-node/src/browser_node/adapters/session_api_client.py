@@ -92,7 +92,12 @@ class GrpcFleetGateway:
             raise
         return Instructions(
             assignments=[
-                Assignment(SessionId(wanted.session_id), wanted.epoch, wanted.remaining.ToTimedelta())
+                Assignment(
+                    SessionId(wanted.session_id),
+                    wanted.epoch,
+                    wanted.remaining.ToTimedelta(),
+                    control_generation=wanted.control_generation,
+                )
                 for wanted in answer.assignments
             ],
             heartbeat_interval=answer.heartbeat_interval.ToTimedelta(),

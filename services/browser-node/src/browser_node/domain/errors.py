@@ -51,6 +51,12 @@ class ClientLimit(ResourceExhausted):
     reason = "NO_CAPACITY"
 
 
+class ViewerLimit(ResourceExhausted):
+    """As many viewers as may be watch the session."""
+
+    reason = "NO_CAPACITY"
+
+
 class RegistrationEnded(Aborted):
     """session-api knows a newer registration of this node, or has given this one up."""
 

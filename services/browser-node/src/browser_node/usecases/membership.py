@@ -93,6 +93,7 @@ class Membership:
 
     async def report(self, registration: Registration) -> timedelta:
         """Send one heartbeat, do what the answer says, return when to send the next. Raises FleetError."""
+        self._heed_disk()
         running = self._browsers.running()
         ended = self._browsers.unreported()
         report = Report(
@@ -109,6 +110,15 @@ class Membership:
         self._browsers.apply(running, instructions.assignments, sent=sent)
         return instructions.heartbeat_interval
 
+    def _heed_disk(self) -> None:
+        """A node whose disk is nearly full takes nothing new, until there is room again."""
+        used = self._machine.disk_used
+        crowded = used >= self._disk_limit - (_DISK_MARGIN if self._browsers.crowded else 0.0)
+        if crowded != self._browsers.crowded:
+            what = "no new sessions are taken" if crowded else "sessions are taken again"
+            log.warning("the disk is %d %% full: %s", used * 100, what)
+            self._browsers.crowded = crowded
+
     async def enforce_isolation(self) -> None:
         """Do one pass: a node that nobody has answered for its isolation budget ends its browsers."""
         if self._registration is None:
@@ -117,19 +127,6 @@ class Membership:
         if silence > self._registration.isolation_budget and self._browsers.running():
             log.error("nobody has answered for %s: all browsers end", silence)
             self._browsers.end_all(BrowserEnd(CloseReason.NODE_LOST, "The node was cut off."))
-
-    async def heed_disk(self) -> None:
-        """Do one pass: a node whose disk is nearly full takes nothing new and says so, until there is room again."""
-        pressure = self._machine.pressure
-        if pressure is None:
-            return
-        margin = _DISK_MARGIN if self._browsers.crowded else 0.0
-        crowded = pressure.disk >= self._disk_limit - margin
-        if crowded != self._browsers.crowded:
-            what = "no new sessions are taken" if crowded else "sessions are taken again"
-            log.warning("the disk is %d %% full: %s", pressure.disk * 100, what)
-            self._browsers.crowded = crowded
-            self._browsers.news.set()
 
     async def drain(self, *, within: timedelta, at_once: asyncio.Event) -> None:
         """The node stops: take nothing new, let what runs live on until the time is up or `at_once` is set, end it.

@@ -37,6 +37,25 @@ class CdpClient(Protocol):
     def resume_reading(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CdpAccess:
+    """What a client may do: everything that clients may, or only what changes nothing; and whether it is given the
+    whole browser, or one page of it."""
+
+    is_observer: bool = False
+    target_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenTarget:
+    """A page, worker or frame of a browser, as the browser describes it."""
+
+    id: str
+    type: str
+    title: str
+    url: str
+
+
 class CdpConnection(Protocol):
     """A client's place in a browser."""
 
@@ -46,6 +65,40 @@ class CdpConnection(Protocol):
 
     def leave(self) -> None:
         """The client's socket is gone."""
+        ...
+
+
+class ViewerSocket(Protocol):
+    """A viewer's socket, as a browser sees it. Nothing here blocks or raises."""
+
+    def send_event(self, message: bytes) -> None:
+        """Queue one text message."""
+        ...
+
+    def send_picture(self, message: bytes) -> None:
+        """Queue one binary message."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Send what is queued, then close with a WebSocket code."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Take no more messages from the viewer until `resume_reading`."""
+        ...
+
+    def resume_reading(self) -> None: ...
+
+
+class ViewerConnection(Protocol):
+    """A viewer's place in a browser."""
+
+    def receive(self, message: bytes) -> None:
+        """Take one text message of the viewer."""
+        ...
+
+    def leave(self) -> None:
+        """The viewer's socket is gone."""
         ...
 
 
@@ -59,12 +112,35 @@ class LiveBrowser(Protocol):
     def client_count(self) -> int: ...
 
     @property
+    def viewer_count(self) -> int: ...
+
+    @property
     def input_idle(self) -> timedelta:
-        """Time since a client last sent a command, or since the browser came up when none ever did."""
+        """Time since a client last sent a command or a person input, or since the browser came up."""
         ...
 
-    async def attach(self, client: CdpClient) -> CdpConnection:
+    @property
+    def targets(self) -> Sequence[OpenTarget]:
+        """What clients can attach to now, newest first."""
+        ...
+
+    async def attach(self, client: CdpClient, access: CdpAccess) -> CdpConnection:
         """Give a client its own session in the browser. Raises ClientLimit, SessionNotOpen."""
+        ...
+
+    async def watch(self, socket: ViewerSocket, *, control_generation: int | None) -> ViewerConnection:
+        """Let somebody watch, and act while the control lease of this generation is held.
+
+        Raises ViewerLimit, SessionNotOpen.
+        """
+        ...
+
+    def set_control(self, generation: int, *, held: bool) -> None:
+        """A person has taken control, or handed it back. News of an older lease change nothing."""
+        ...
+
+    def release_control(self) -> None:
+        """Nobody has control."""
         ...
 
     async def ended(self) -> BrowserEnd:
@@ -131,14 +207,10 @@ class Registration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pressure:
-    """How much of the machine is in use, as shares from 0 to 1; `cpu` over the last minute.
-
-    `disk` is that of the fuller of the disks that hold browsers' folders and the node's state.
-    """
+    """How much of the machine is in use, as shares from 0 to 1; `cpu` over the last minute."""
 
     cpu: float
     memory: float
-    disk: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +239,11 @@ class Machine(Protocol):
     @property
     def pressure(self) -> Pressure | None:
         """What was measured last; None before that."""
+        ...
+
+    @property
+    def disk_used(self) -> float:
+        """Share of the disk in use, of the fuller one where state and browsers' folders have two; 0 before that."""
         ...
 
 

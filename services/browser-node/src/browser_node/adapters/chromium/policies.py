@@ -2,7 +2,9 @@
 
 It stands behind the command filter, in the browser itself. `managed_policy.json` is the very file that a browser
 reads, so that an image may hold it where browsers look for it. The lean tier (chromium-headless-shell) reads none.
-Extensions are not in it: a block list would also refuse those that the node loads over the pipe.
+Extensions are not in it: a block list would also refuse those that the node loads over the pipe. Nor are the browser's
+own pages (chrome:), which no web page can open and the filter refuses to clients: Chromium 156 ends with a failed
+check when a page that shows one refusal is led to such a page.
 """
 
 import shutil

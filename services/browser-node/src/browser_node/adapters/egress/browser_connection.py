@@ -206,7 +206,7 @@ class BrowserConnection(asyncio.Protocol):
                 return
             self._write(h11.Response(status_code=event.status_code, headers=response_back(event), reason=event.reason))
         elif isinstance(event, h11.Data):
-            self._write(h11.Data(data=event.data))
+            self._write(event)
         else:
             self._write(h11.EndOfMessage())
             self._finish_exchange()
@@ -252,13 +252,14 @@ class BrowserConnection(asyncio.Protocol):
         if self._gone or self._transport.is_closing():
             return
         try:
-            data = self._http.send(event)
+            # In pieces, so that the bytes of a body are not copied once more.
+            pieces = self._http.send_with_data_passthrough(event)
         except h11.LocalProtocolError:
             # The server's answer cannot be said in HTTP/1.1 as it is.
             self.abort()
             return
-        if data:
-            self._transport.write(data)
+        for piece in pieces or ():
+            self._transport.write(piece)
 
     def _refuse(self, status: int, why: str) -> None:
         self._drop_origin()

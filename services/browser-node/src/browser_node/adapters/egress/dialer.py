@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import socket
 import ssl
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,13 @@ from browser_node.domain.proxies import Resolution, Upstream, UpstreamKind
 _LOOKUP_TIMEOUT = timedelta(seconds=10)
 _CONNECT_TIMEOUT = timedelta(seconds=10)
 _HANDSHAKE_TIMEOUT = timedelta(seconds=20)
+# A tunnel may be silent for hours; a peer that has vanished is noticed within two minutes all the same.
+_KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+)
 # A name that nobody has (RFC 2606): a proxy asks for its credentials before it finds that out.
 _NOWHERE = Destination(host="check.invalid", port=443)
 _PROXY_AUTHENTICATION_REQUIRED = 407
@@ -65,6 +73,8 @@ class Parked(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods of asyncio.Transport, but not its class.
         cast("asyncio.Transport", transport).pause_reading()
+        for level, option, value in _KEEPALIVE:
+            transport.get_extra_info("socket").setsockopt(level, option, value)
 
 
 class Dialer:
@@ -215,7 +225,7 @@ class Dialer:
         )
         loop = asyncio.get_running_loop()
         try:
-            socket = await proxy.connect(str(destination.host), destination.port, timeout=None)
+            connection = await proxy.connect(str(destination.host), destination.port, timeout=None)
         except ProxyConnectionError as error:
             refused = isinstance(error.__cause__, ConnectionRefusedError)
             message = "The proxy refused the connection." if refused else "The proxy was not reached."
@@ -227,7 +237,7 @@ class Dialer:
             raise Unreachable(message, upstream_fault=True) from None
         except OSError:
             raise Unreachable("The proxy ended the connection.", upstream_fault=True) from None
-        transport, _ = await loop.create_connection(Parked, sock=socket)
+        transport, _ = await loop.create_connection(Parked, sock=connection)
         return Link(transport)
 
 

@@ -11,6 +11,8 @@ _ERROR = 2
 _ANY_STATE = 0xFFFFFFFF
 _NO_COOKIE = b"\xff" * 8
 _HEADER = struct.Struct("=IHHII")
+_ESTABLISHED = 1
+_STATE_AT = _HEADER.size + 1
 # Where the user stands in the answer: behind the header, four bytes of state, the socket's 48 bytes, three numbers.
 _USER_AT = _HEADER.size + 4 + 48 + 12
 
@@ -38,7 +40,8 @@ class PeerUsers:
         _, kind, _, sequence, _ = _HEADER.unpack_from(answer)
         if sequence != self._sequence:
             raise OSError(errno.EPROTO, "sock_diag answered another question")
-        if kind == _ERROR:
+        # A socket that was closed is nobody's any more, and is reported as root's.
+        if kind == _ERROR or answer[_STATE_AT] != _ESTABLISHED:
             return None
         user: int = struct.unpack_from("=I", answer, _USER_AT)[0]
         return user

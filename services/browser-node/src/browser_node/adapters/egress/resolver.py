@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
 from browser_node.domain.egress import address_of
@@ -11,6 +12,7 @@ from browser_node.domain.hosts import Address
 
 # A lookup of a dead name server holds its thread for up to half a minute.
 _THREADS = 64
+_LOCALHOST = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 
 class Resolver(Protocol):
@@ -28,9 +30,10 @@ class SystemResolver:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="resolver")
 
     async def resolve(self, name: str) -> Sequence[Address]:
-        loop = asyncio.get_running_loop()
-        # With the final dot no search domain of the machine is tried.
-        answers = await loop.run_in_executor(self._threads, _look_up, f"{name}.")
+        if name == "localhost" or name.endswith(".localhost"):
+            # As browsers have it, whatever a name server says.
+            return _LOCALHOST
+        answers = await asyncio.get_running_loop().run_in_executor(self._threads, _look_up, name)
         return list(dict.fromkeys(address_of(answer) for answer in answers))
 
     def close(self) -> None:
