@@ -25,6 +25,7 @@ from tests.support.waiting import until
 
 _BATCH, _AT_ONCE = 20, 4
 _RELEASE_GOAL_MS = 50.0
+_PAUSE_SECONDS = 2
 _LEAN = browser_pb2.BrowserSpec(tier=browser_pb2.BROWSER_TIER_LEAN)
 
 
@@ -65,7 +66,6 @@ class Bench:
     async def warm(self, samples: Samples) -> None:
         await until(lambda: self._warm.fleet.heartbeats[-1].warm_browsers >= 1, within=60)
         await self._session(self._warm, samples, browser_pb2.BrowserSpec(), warm=True)
-        # What fills the gap must not share the machine with the next turn.
         await asyncio.sleep(1)
         await until(lambda: self._warm.fleet.heartbeats[-1].warm_browsers >= 1, within=60)
 
@@ -95,6 +95,8 @@ async def measure_turns(bench: Bench, turns: int) -> list[Row]:
     for turn in range(turns):
         for name in list(ways)[:: 1 if turn % 2 else -1]:
             await ways[name](samples[name])
+            # What is cleared away, and what fills a gap, must not share the machine with the next one.
+            await asyncio.sleep(_PAUSE_SECONDS)
     rows = []
     for name, answer_goal, page_goal in (("warm", 0.05, 0.15), ("cold", 1.0, 1.0), ("lean", 0.6, 0.6)):
         for what, goal in (("answer", answer_goal), ("page", page_goal)):

@@ -13,6 +13,7 @@ from browser_node.domain.errors import InvalidOption, OptionUnavailable
 from browser_node.domain.options import BrowserOptions, BrowserTier, Geolocation, Receipt, ReceiptState, Viewport
 from tests.support.option_pages import OptionSite, serving_option_pages
 from tests.support.real_browsers import Host, hosting_real_browsers
+from tests.support.waiting import until
 
 AGENT = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"
@@ -137,6 +138,23 @@ async def test_options_hold_in_every_page_of_every_context(
     await pages[0].close()
     await pages[4].reload()
     await check_page(pages[4], site)
+
+
+async def test_what_a_client_changed_is_as_it_was_when_it_has_left(
+    host: Host, site: OptionSite, playwright: Playwright
+) -> None:
+    browser = await host.start(options=ASKED)
+    client = await attach(playwright, host)
+    await client.contexts[0].grant_permissions(["midi"])
+    page = client.contexts[0].pages[0]
+    await page.set_viewport_size({"width": 500, "height": 400})
+    await client.close()
+    await until(lambda: browser.client_count == 0)
+
+    page = (await attach(playwright, host)).contexts[0].pages[0]
+    await page.goto(site.page("later"))
+
+    await check_page(page, site)
 
 
 async def test_receipts_say_what_the_browser_reports(host: Host) -> None:

@@ -127,3 +127,17 @@ def test_wrong_egress_settings_are_refused(name: str, value: str) -> None:
         Settings.from_env(GOOD | {name: value})
 
     assert [fault.partition(":")[0] for fault in caught.value.faults] == [name]
+
+
+def test_two_browsers_stand_ready_unless_the_operator_says_otherwise() -> None:
+    assert Settings.from_env(GOOD).warm_browsers == 2
+    assert Settings.from_env({**GOOD, "FLEET_SLOTS": "1"}).warm_browsers == 1
+    assert Settings.from_env({**GOOD, "FLEET_WARM_BROWSERS": "0"}).warm_browsers == 0
+    with pytest.raises(SettingsError, match="FLEET_WARM_BROWSERS"):
+        Settings.from_env({**GOOD, "FLEET_WARM_BROWSERS": "-1"})
+
+
+def test_each_kind_of_browser_can_be_at_a_place_of_its_own() -> None:
+    settings = Settings.from_env({**GOOD, "FLEET_CHROME_BINARY": "/a/chrome", "FLEET_EDGE_BINARY": "/b/msedge"})
+
+    assert (settings.chrome_binary, settings.edge_binary) == (Path("/a/chrome"), Path("/b/msedge"))

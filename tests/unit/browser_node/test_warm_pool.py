@@ -253,6 +253,22 @@ async def test_a_start_that_nobody_waits_for_any_more_goes_into_the_pool(pool: W
     assert not yard.made[0].discarded
 
 
+async def test_a_browser_that_comes_up_as_its_session_leaves_is_not_lost(pool: WarmPool[FakeSpare], yard: Yard) -> None:
+    yard.hold = asyncio.Event()
+    await pool.tend()
+    waiting = asyncio.create_task(pool.take())
+    await asyncio.sleep(0)
+    yard.hold.set()
+    # Step by step: it is given away before the session has been told.
+    while not yard.made:  # noqa: ASYNC110  # tells nobody
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+
+    assert waiting.cancelled()
+    await until(lambda: yard.made[0].discarded)
+
+
 async def test_a_browser_whose_session_leaves_during_the_look_at_it_is_not_reused(
     pool: WarmPool[FakeSpare], yard: Yard
 ) -> None:

@@ -146,6 +146,8 @@ class ServicePlan:
                 "FLEET_SLOTS": str(self.options.slots),
                 "FLEET_STATE_DIR": str(self.state.node(name)),
                 "FLEET_ARTIFACT_STORE_ADDRESS": self.address("artifact-store-grpc"),
+                # Two nodes and everything else share this machine.
+                "FLEET_WARM_BROWSERS": "1",
                 "FLEET_ALLOW_NO_SANDBOX": str(self.options.allow_no_sandbox).lower(),
                 # People try their own web applications; the stack's own servers stay out of pages' reach.
                 "FLEET_EGRESS_ALLOW": "127.0.0.0/8,::1",

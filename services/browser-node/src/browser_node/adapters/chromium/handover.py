@@ -78,7 +78,7 @@ class HandOver:
             start_message=start.message,
             receipts=settled.receipts,
         )
-        return ChromiumBrowser(
+        browser = ChromiumBrowser(
             tree=blank.tree,
             pipe=blank.pipe,
             facts=facts,
@@ -88,6 +88,8 @@ class HandOver:
             ids=self._ids,
             on_context=cover,
         )
+        browser.restored_after_clients.append(settled.restore)
+        return browser
 
 
 class SettledOptions:
@@ -132,6 +134,11 @@ class SettledOptions:
         if loaded.captcha_watch is not None:
             tree.finally_do(loaded.captcha_watch.close)
         return loaded.receipt
+
+    def restore(self) -> None:
+        """A client has left."""
+        if self._overrides is not None:
+            self._overrides.restore()
 
     def cover(self, context_id: str) -> None:
         """A client has made a context."""

@@ -191,8 +191,17 @@ class Overrides:
         elif message.startswith(_DETACHED):
             self._on_detached(_decode_detached(message).params.sessionId)
 
+    def restore(self) -> None:
+        """A client has left, and with it may have gone what is not each session's own."""
+        if self._options.permissions:
+            self._session.tell("Browser.grantPermissions", {"permissions": list(self._options.permissions)})
+        self._renew_locale()
+
     def _on_detached(self, session_id: str) -> None:
         self._attached.discard(session_id)
+        self._renew_locale()
+
+    def _renew_locale(self) -> None:
         for method, params in self._commands:
             if method == _OF_A_PROCESS:
                 for other in self._attached:

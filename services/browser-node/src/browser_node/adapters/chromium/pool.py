@@ -185,8 +185,14 @@ class WarmPool(Generic[S]):
         start = next((start for start in self._starting if start.claim is None), None)
         if start is None:
             return None
-        start.claim = asyncio.get_running_loop().create_future()
-        spare = await start.claim
+        claim = start.claim = asyncio.get_running_loop().create_future()
+        try:
+            spare = await claim
+        except asyncio.CancelledError:
+            # Given already, to a session that is not there any more.
+            if not claim.cancelled() and (given := claim.result()) is not None:
+                self._part_with(given)
+            raise
         return None if spare is None else Taken(spare, stood_ready=False)
 
     @contextlib.contextmanager

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-_LEFT_OUT = shutil.ignore_patterns(
-    "Singleton*", "DevToolsActivePort", "lockfile", "*Cache", "Crashpad", "BrowserMetrics*", "*.pma"
-)
+_LEFT_OUT = shutil.ignore_patterns("Singleton*", "DevToolsActivePort", "lockfile", "BrowserMetrics*", "*.pma")
+# The one folder that is taken along: settings and empty databases. Caches and stores, which lie deeper, are quicker made
+# than copied.
+_TAKEN = "Default"
 # What names one installation, file by file: two sessions must not be told to be the same.
 _NAMES = {
     "Local State": (("user_experience_metrics",), ("session_id_generator_last_value",)),
@@ -31,19 +32,23 @@ class ProfileTemplate:
         """Make one of the profile of a browser that has ended. Raises OSError."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        shutil.copytree(profile, folder, ignore=_LEFT_OUT, symlinks=True)
+        shutil.copytree(profile, folder, ignore=lambda place, names: _left_out(profile, Path(place), names))
         for name, keys in _NAMES.items():
             _forget(folder / name, keys)
         return cls(folder)
 
     def copy(self, profile: Path, user: int | None) -> None:
         """Fill a browser's empty profile folder. Raises OSError."""
-        shutil.copytree(self.folder, profile, dirs_exist_ok=True, symlinks=True)
-        if user is None:
-            return
-        for root, folders, files in os.walk(profile):
-            for name in (*folders, *files):
-                os.chown(os.path.join(root, name), user, user, follow_symlinks=False)  # noqa: PTH118  # hundreds of them
+        shutil.copytree(self.folder, profile, dirs_exist_ok=True)
+        if user is not None:
+            for path in profile.rglob("*"):
+                os.chown(path, user, user, follow_symlinks=False)
+
+
+def _left_out(profile: Path, place: Path, names: list[str]) -> set[str]:
+    return _LEFT_OUT(str(place), names) | {
+        name for name in names if (place / name).is_dir() and (place != profile or name != _TAKEN)
+    }
 
 
 def _forget(path: Path, keys: Iterable[tuple[str, ...]]) -> None:
