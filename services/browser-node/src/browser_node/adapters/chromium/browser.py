@@ -32,8 +32,9 @@ _MISSED_PINGS = 2
 _GRACEFUL = timedelta(seconds=2)
 _KEEPING = timedelta(seconds=10)
 
-# WebSocket close code: the service goes away under the client.
-_GOING_AWAY = 1001
+# WebSocket close codes: the service goes away under the client, as it was told to, or because something broke.
+_GOING_AWAY, _BROKEN = 1001, 1011
+_BREAKAGES = frozenset({CloseReason.BROWSER_CRASHED, CloseReason.OUT_OF_MEMORY, CloseReason.DISK_FULL})
 
 
 class BrowserPipe(Multiplexer):
@@ -224,7 +225,7 @@ class ChromiumBrowser:
         why = f"session closed: {end.reason}"
         self._pipe.end(why)
         for connection in list(self._pipe.connections):
-            connection.client.close(_GOING_AWAY, why)
+            connection.client.close(_BROKEN if end.reason in _BREAKAGES else _GOING_AWAY, why)
             connection.leave()
 
     async def _keep(self) -> None:
