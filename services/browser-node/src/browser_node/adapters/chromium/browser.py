@@ -1,7 +1,6 @@
 """A session's browser that is up: its clients, its recordings and downloads, and its end."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -67,6 +66,7 @@ class ChromiumBrowser:
         pipe: BrowserPipe,
         facts: BrowserFacts,
         downloads: Downloads,
+        targets: Targets,
         origin: ArtifactOrigin,
         spool: ArtifactSpool,
         ids: IdSource,
@@ -75,6 +75,7 @@ class ChromiumBrowser:
         self._pipe = pipe
         self._facts = facts
         self._downloads = downloads
+        self._targets = targets
         self._origin = origin
         self._spool = spool
         self._ids = ids
@@ -87,8 +88,6 @@ class ChromiumBrowser:
         self.control: Control = NobodyInControl()
         # What is set anew whenever a client has left, beyond downloads.
         self.restored_after_clients: list[Callable[[], None]] = []
-        self._targets = Targets(pipe)
-        self._do(self._follow_targets())
         # Up from now on: a browser that nobody attaches to idles since then.
         pipe.last_input = time.monotonic()
 
@@ -112,10 +111,6 @@ class ChromiumBrowser:
     @property
     def targets(self) -> tuple[OpenTarget, ...]:
         return self._targets.known
-
-    async def _follow_targets(self) -> None:
-        with contextlib.suppress(CdpError):
-            await self._targets.start()
 
     async def attach(self, client: CdpClient, access: CdpAccess) -> CdpConnection:
         """Join a client and begin a run with its recording. Raises ClientLimit, SessionNotOpen."""

@@ -15,6 +15,7 @@ from browser_node.adapters.chromium.folders import Scratch
 from browser_node.adapters.chromium.kinds import KINDS, find_program
 from browser_node.adapters.chromium.multiplexer import CdpError
 from browser_node.adapters.chromium.node_session import NodeSession
+from browser_node.adapters.chromium.targets import Targets
 from browser_node.adapters.chromium.tree import BrowserTree
 from browser_node.domain.artifact import ArtifactOrigin
 from browser_node.domain.browser import BrowserFacts, BrowserKind, InstalledBrowser, StartOrder
@@ -95,12 +96,21 @@ class ChromiumLauncher:
             multiplexer=pipe, folder=tree.folders.downloads, owner=tree.user, origin=origin, spool=self._spool
         )
         await downloads.start()
+        targets = Targets(pipe)
+        await targets.start()
         await _first_page(pipe)
         facts = BrowserFacts(
             product=str(version["product"]), user_agent=str(version["userAgent"]), sandboxed=program.sandboxed
         )
         return ChromiumBrowser(
-            tree=tree, pipe=pipe, facts=facts, downloads=downloads, origin=origin, spool=self._spool, ids=self._ids
+            tree=tree,
+            pipe=pipe,
+            facts=facts,
+            downloads=downloads,
+            targets=targets,
+            origin=origin,
+            spool=self._spool,
+            ids=self._ids,
         )
 
 
