@@ -55,13 +55,18 @@ class DoorServer:
     """Accepts requests for the browsers behind a gate, each at the door that its path begins with."""
 
     def __init__(
-        self, *, gate: Gate, doors: Mapping[str, Door], ping_interval: timedelta = timedelta(seconds=20)
+        self,
+        *,
+        gate: Gate,
+        doors: Mapping[str, Door],
+        ping_interval: timedelta = timedelta(seconds=20),
+        rate: VisitRate | None = None,
     ) -> None:
         self._gate = gate
         # Less than the minute that balancers give a silent connection. Whoever does not answer in as much again is gone.
         self._ping_interval = ping_interval.total_seconds()
         self._doors = doors
-        self._rate = VisitRate()
+        self._rate = rate or VisitRate()
 
     @contextlib.asynccontextmanager
     async def listening(self, address: str) -> AsyncIterator[Listening]:
