@@ -106,6 +106,7 @@ class ServicePlan:
             "artifact-store",
             "artifact_store",
             self._database
+            | self._bus
             | {
                 "FLEET_GRPC_LISTEN": self.address("artifact-store-grpc"),
                 "FLEET_S3_ENDPOINT": self.s3.endpoint,
@@ -146,6 +147,9 @@ class ServicePlan:
                 "FLEET_STATE_DIR": str(self.state.node(name)),
                 "FLEET_ARTIFACT_STORE_ADDRESS": self.address("artifact-store-grpc"),
                 "FLEET_ALLOW_NO_SANDBOX": str(self.options.allow_no_sandbox).lower(),
+                # People try their own web applications; the stack's own servers stay out of pages' reach.
+                "FLEET_EGRESS_ALLOW": "127.0.0.0/8,::1",
+                "FLEET_EGRESS_OWN_PORTS": ",".join(str(port) for port in self.ports.occupied),
             },
             more=self.options.environment.get("browser-node", {}),
         )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from browserfleet.browser.v1 import browser_pb2
-from session_api.domain.browser import BrowserFacts, BrowserSpec, Receipt, ReceiptState, SpecSecrets
+from session_api.domain.browser import BrowserFacts, BrowserSpec, BrowserTier, Receipt, ReceiptState, SpecSecrets
 
 # A node is believed no more than this.
 _MOST_RECEIPTS = 64
@@ -24,7 +24,7 @@ def spec_message(spec: BrowserSpec, secrets: SpecSecrets = _NO_SECRETS) -> brows
         proxy_location=spec.proxy_location,
         extensions=spec.extensions,
     )
-    if "tier" in spec.wishes:
+    if spec.tier is not BrowserTier.FULL:
         message.tier = browser_pb2.BrowserTier.Value(f"BROWSER_TIER_{spec.tier}")
     if spec.viewport is not None:
         message.viewport.width, message.viewport.height = spec.viewport.width, spec.viewport.height

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from browser_node.adapters.chromium.matroska import MatroskaFile
 from browser_node.adapters.chromium.multiplexer import CdpError
+from browser_node.adapters.chromium.pictures import Picture, PictureWish, Rate
 from browser_node.adapters.chromium.screencast import Screencast
 from browser_node.domain.artifact import ArtifactOrigin, recording_of
 from browser_node.domain.browser import RunId
@@ -18,23 +19,31 @@ from browser_node.usecases.ports import ArtifactSpool
 
 log = logging.getLogger(__name__)
 
+_WISH = PictureWish(width=1280, height=720, quality=60)
+_PICTURE_INTERVAL = timedelta(milliseconds=200)
+_WRITE_INTERVAL = timedelta(seconds=1)
 # Pictures that may wait for the disk.
-_QUEUED_FRAMES = 8
+_MOST_WAITING = 16
 # A run may be over before the first picture came: even a still page sends one.
 _FIRST_FRAME_TIMEOUT = timedelta(seconds=1)
 
 
 class Recording:
-    """The video of one run."""
+    """The video of one run: a Watcher of the browser's pictures."""
+
+    wish = _WISH
+    target_id: str | None = None
 
     def __init__(self, *, run_id: RunId, origin: ArtifactOrigin, screencast: Screencast, spool: ArtifactSpool) -> None:
         self._artifact = recording_of(origin, run_id=run_id)
         self._screencast = screencast
         self._spool = spool
-        self._frames: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue(_QUEUED_FRAMES)
+        # Time in milliseconds, and JPEG.
+        self._frames: list[tuple[int, bytes]] = []
         self._over = asyncio.Event()
         self._got_frame = asyncio.Event()
         self._dropped = 0
+        self._rate = Rate(_PICTURE_INTERVAL.total_seconds())
         # When the first picture came: a recording begins with it.
         self._began = 0.0
 
@@ -47,7 +56,7 @@ class Recording:
             return
         file = MatroskaFile(path)
         try:
-            await self._screencast.add(self._on_frame)
+            await self._screencast.add(self)
             await self._write_frames(file)
             await asyncio.to_thread(file.close, self._elapsed_ms())
         except CdpError:
@@ -55,7 +64,7 @@ class Recording:
         except Exception:
             log.exception("a recording failed")
         finally:
-            self._screencast.remove(self._on_frame)
+            self._screencast.remove(self)
         with contextlib.suppress(OSError):
             await self._keep(file, path)
 
@@ -63,25 +72,33 @@ class Recording:
         """The run is over."""
         self._over.set()
 
-    async def _write_frames(self, file: MatroskaFile) -> None:
-        over = asyncio.ensure_future(self._wait_over())
-        try:
-            while not (over.done() and self._frames.empty()):
-                get = asyncio.ensure_future(self._frames.get())
-                await asyncio.wait({get, over}, return_when=asyncio.FIRST_COMPLETED)
-                if get.done():
-                    at_ms, jpeg = get.result()
-                    await asyncio.to_thread(file.add, jpeg, at_ms)
-                else:
-                    get.cancel()
-        finally:
-            over.cancel()
+    def due(self) -> float | None:
+        return self._rate.next
 
-    async def _wait_over(self) -> None:
-        await self._over.wait()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_FIRST_FRAME_TIMEOUT.total_seconds()):
-                await self._got_frame.wait()
+    def show(self, picture: Picture) -> None:
+        now = asyncio.get_running_loop().time()
+        self._rate.happened(now)
+        if not self._got_frame.is_set():
+            self._began = now
+            self._got_frame.set()
+        if len(self._frames) < _MOST_WAITING:
+            self._frames.append((self._elapsed_ms(), picture.jpeg))
+        else:
+            self._dropped += 1
+
+    async def _write_frames(self, file: MatroskaFile) -> None:
+        """Write what came about once a second: handing each picture to a thread costs more than writing it."""
+        while not self._over.is_set():
+            await _wait(self._over, _WRITE_INTERVAL)
+            await self._write(file)
+        if not self._got_frame.is_set():
+            await _wait(self._got_frame, _FIRST_FRAME_TIMEOUT)
+            await self._write(file)
+
+    async def _write(self, file: MatroskaFile) -> None:
+        frames, self._frames = self._frames, []
+        if frames:
+            await asyncio.to_thread(_add_all, file, frames)
 
     async def _keep(self, file: MatroskaFile, path: Path) -> None:
         if file.frame_count == 0:
@@ -92,14 +109,16 @@ class Recording:
             log.warning("a recording dropped %d pictures: the disk is slow", self._dropped)
         await self._spool.commit(path)
 
-    def _on_frame(self, jpeg: bytes) -> None:
-        if not self._got_frame.is_set():
-            self._began = asyncio.get_running_loop().time()
-            self._got_frame.set()
-        try:
-            self._frames.put_nowait((self._elapsed_ms(), jpeg))
-        except asyncio.QueueFull:
-            self._dropped += 1
-
     def _elapsed_ms(self) -> int:
         return int((asyncio.get_running_loop().time() - self._began) * 1000)
+
+
+def _add_all(file: MatroskaFile, frames: list[tuple[int, bytes]]) -> None:
+    for at_ms, jpeg in frames:
+        file.add(jpeg, at_ms)
+
+
+async def _wait(event: asyncio.Event, timeout: timedelta) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout.total_seconds()):
+            await event.wait()
