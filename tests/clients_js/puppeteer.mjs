@@ -1,4 +1,4 @@
-// puppeteer-core against a session: node puppeteer.mjs <address> <site> <file in the upload folder>; prints what it saw.
+// puppeteer-core against a session: node puppeteer.mjs <address> <site> [<file in the upload folder>]; prints what it saw.
 import puppeteer from 'puppeteer-core';
 
 const [address, site, upload] = process.argv.slice(2);
@@ -38,8 +38,10 @@ seen.download = await downloaded;
 
 await page.evaluate(() => { document.body.innerHTML = '<input type=file>'; });
 const input = await page.$('input');
-await input.uploadFile(upload);
-seen.upload = await page.evaluate(() => document.querySelector('input').files[0].text());
+if (upload) {
+  await input.uploadFile(upload);
+  seen.upload = await page.evaluate(() => document.querySelector('input').files[0].text());
+}
 seen.outside = await input.uploadFile('/etc/hostname').then(() => 'taken', error => error.message);
 seen.file = await page.goto('file:///etc/hostname').then(() => 'opened', error => error.message);
 

@@ -6,10 +6,13 @@ import httpx
 import pytest
 from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import async_playwright
+from websockets.asyncio.client import connect
 
 from browserfleet.artifact.v1 import artifact_pb2
-from browserfleet.session.v1 import session_pb2
+from browserfleet.session.v1 import session_pb2, session_service_pb2
+from tests.support.js_clients import run_client
 from tests.support.pages import FILE, serving_pages
+from tests.support.real_browsers import RawClient
 from tests.support.stack import Caller, RunningStack
 from tests.support.waiting import eventually
 
@@ -87,6 +90,40 @@ async def test_clients_are_told_when_their_session_closes_and_cannot_attach_agai
             await playwright.chromium.connect_over_cdp(session.attach.edge_url)
         with pytest.raises(PlaywrightError, match=r"410|404"):
             await playwright.chromium.connect_over_cdp(session.attach.direct_url)
+
+
+async def test_puppeteer_works_through_the_edge_and_its_download_is_stored(stack: RunningStack) -> None:
+    async with stack.caller() as caller, serving_pages() as site:
+        session = await caller.create()
+
+        seen = await run_client("puppeteer.mjs", session.attach.edge_url, site)
+
+        assert (seen["title"], seen["screenshot"], seen["download"]) == ("A page", "PNG", "completed")
+        assert "upload folder" in seen["outside"]
+        [stored] = await _stored(caller, session.id, artifact_pb2.Artifact.KIND_DOWNLOAD)
+        assert stored.sha256 == hashlib.sha256(FILE).hexdigest()
+        await caller.close(session.id)
+
+
+async def test_pages_are_found_through_the_edge_and_an_observer_only_reads(stack: RunningStack) -> None:
+    async with stack.caller() as caller, httpx.AsyncClient() as http:
+        session = await caller.create()
+        answer = await http.get(f"{session.cdp_url}/json/list", headers={"x-api-key": caller.key})
+        [page] = [target for target in answer.json() if target["type"] == "page"]
+        async with connect(page["webSocketDebuggerUrl"]) as socket:
+            told = await RawClient(socket).call("Runtime.evaluate", {"expression": "location.href"})
+        assert told["result"]["value"] == page["url"]
+        request = session_service_pb2.CreateAttachEndpointRequest(
+            session_id=session.id, scope=session_pb2.ATTACH_SCOPE_OBSERVE
+        )
+        observing = await caller.sessions.CreateAttachEndpoint(request, metadata=caller.metadata)
+        for url in (observing.direct_url, observing.edge_url):
+            async with connect(url) as socket:
+                observer = RawClient(socket)
+                seen = await observer.open_page()
+                refused = await observer.answer(await observer.send("Runtime.evaluate", {"expression": "1"}, seen))
+            assert "observing" in refused["error"]["message"]
+        await caller.close(session.id)
 
 
 async def _stored(

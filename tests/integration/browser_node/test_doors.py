@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
 import httpx
@@ -12,6 +13,12 @@ import pytest_asyncio
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from browser_node.adapters.doors.cdp_door import CdpDoor
+from browser_node.adapters.doors.server import DoorServer
+from browser_node.adapters.doors.visit_rate import VisitRate
+from browser_node.adapters.fleet_keys import Pass, Scope
+from browser_node.domain.browser import SessionId
+from fleetkit.tokens import Claims
 from tests.support.node_fakes import SESSION
 from tests.support.pages import FILE, serving_pages
 from tests.support.real_browsers import Host, RawClient, attach_token, hosting_real_browsers
@@ -361,9 +368,39 @@ async def test_large_messages_pass_both_ways_unchanged(host: Host) -> None:
     assert up["result"]["value"] == LARGE
 
 
+class OpenGate:
+    """Lets everybody in."""
+
+    def __init__(self, host: Host) -> None:
+        self._browser = host.browsers.find(SESSION, 1)
+
+    def admit(self, session_id: SessionId, token: str) -> Pass:
+        claims = Claims(audience="attach", subject=session_id, expire_time=datetime.now(UTC))
+        return Pass(browser=self._browser, scope=Scope.FULL, claims=claims)
+
+
+async def test_silent_clients_are_pinged_and_those_that_are_gone_are_cut(host: Host) -> None:
+    server = DoorServer(gate=OpenGate(host), doors={"attach": CdpDoor()}, ping_interval=timedelta(seconds=0.5))
+    async with server.listening("127.0.0.1:0") as listening:
+        url = f"ws://127.0.0.1:{listening.port}/attach/{SESSION}?token=any"
+        async with connect(url) as answers, connect(url) as silent:
+            silent.transport.pause_reading()
+            browser = host.browsers.find(SESSION, 1)
+            await until(lambda: browser.client_count == 2)
+
+            await until(lambda: browser.client_count == 1)
+
+            await RawClient(answers).call("Browser.getVersion")
+            silent.transport.abort()
+
+
 async def test_a_client_that_comes_again_and_again_is_told_to_wait(host: Host) -> None:
-    request = f"GET /attach/{SESSION}/json/version?token={attach_token(host.signer)} HTTP/1.1\nHost: a\n\n"
+    rate = VisitRate(monotonic=lambda: 0.0)
+    server = DoorServer(gate=OpenGate(host), doors={"attach": CdpDoor()}, rate=rate)
+    async with server.listening("127.0.0.1:0") as listening, httpx.AsyncClient() as http:
+        url = f"http://127.0.0.1:{listening.port}/attach/{SESSION}/json/version?token=any"
+        answers = [await http.get(url) for _ in range(201)]
 
-    answers = await asyncio.gather(*(raw_answer(host, request) for _ in range(400)))
-
-    assert {status for status, _ in answers} == {200, 429}
+    assert {answer.status_code for answer in answers[:200]} == {200}
+    assert answers[200].status_code == HTTPStatus.TOO_MANY_REQUESTS
+    assert answers[200].headers["retry-after"] == "1"

@@ -210,7 +210,7 @@ async def test_a_crash_is_told_to_clients_and_reported_within_two_seconds(host: 
     await until(lambda: host.browsers.unreported())
     assert time.monotonic() - started < 2
     assert caught.value.rcvd is not None
-    assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1001, "session closed: BROWSER_CRASHED")
+    assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1011, "session closed: BROWSER_CRASHED")
     assert host.browsers.unreported()[0].end.reason is CloseReason.BROWSER_CRASHED
     await host.browsers.wait_empty()
     assert list(host.scratch.iterdir()) == []

@@ -1,7 +1,6 @@
 """A session's browser that is up: its clients, its recordings and downloads, and its end."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -19,7 +18,7 @@ from browser_node.adapters.chromium.targets import Targets
 from browser_node.adapters.chromium.tree import BrowserTree
 from browser_node.adapters.chromium.vitals import Vitals
 from browser_node.domain.artifact import ArtifactOrigin
-from browser_node.domain.browser import BrowserEnd, BrowserFacts, RunId
+from browser_node.domain.browser import BrowserEnd, BrowserFacts, CloseReason, RunId
 from browser_node.domain.errors import ClientLimit, SessionNotOpen, ViewerLimit
 from browser_node.usecases.ports import (
     ArtifactSpool,
@@ -39,8 +38,9 @@ MAX_CLIENTS = 16
 _GRACEFUL = timedelta(seconds=2)
 _KEEPING = timedelta(seconds=10)
 
-# WebSocket close code: the service goes away under the client.
-_GOING_AWAY = 1001
+# WebSocket close codes: the service goes away under the client, as it was told to, or because something broke.
+_GOING_AWAY, _BROKEN = 1001, 1011
+_BREAKAGES = frozenset({CloseReason.BROWSER_CRASHED, CloseReason.OUT_OF_MEMORY, CloseReason.DISK_FULL})
 
 
 class BrowserPipe(Multiplexer):
@@ -64,7 +64,8 @@ class BrowserPipe(Multiplexer):
 
 
 class ChromiumBrowser:
-    """A live browser of one session. `on_context` is told of each context that a client makes."""
+    """A live browser of one session. `on_context` is told of each context that a client makes,
+    and again whenever another client has left: `on_client_left` is told of that for all pages."""
 
     def __init__(
         self,
@@ -73,19 +74,23 @@ class ChromiumBrowser:
         pipe: BrowserPipe,
         facts: BrowserFacts,
         downloads: Downloads,
+        targets: Targets,
         origin: ArtifactOrigin,
         spool: ArtifactSpool,
         ids: IdSource,
         on_context: Callable[[str], None],
+        on_client_left: Callable[[], None],
     ) -> None:
         self._tree = tree
         self._pipe = pipe
         self._facts = facts
         self._downloads = downloads
+        self._targets = targets
         self._origin = origin
         self._spool = spool
         self._ids = ids
         self._on_context = on_context
+        self._on_client_left = on_client_left
         self._folders = SessionFolders(downloads=tree.folders.downloads, uploads=tree.folders.uploads)
         self._screencast = Screencast(pipe)
         self._control = Control()
@@ -93,10 +98,6 @@ class ChromiumBrowser:
         self._recordings: dict[RunId, Recording] = {}
         self._chores: set[asyncio.Task[None]] = set()
         self._closing = False
-        # What is set anew whenever a client has left, beyond downloads.
-        self.restored_after_clients: list[Callable[[], None]] = []
-        self._targets = Targets(pipe)
-        self._do(self._follow_targets())
         # Up from now on: a browser that nobody attaches to idles since then.
         pipe.last_input = time.monotonic()
 
@@ -124,10 +125,6 @@ class ChromiumBrowser:
     @property
     def targets(self) -> tuple[OpenTarget, ...]:
         return self._targets.known
-
-    async def _follow_targets(self) -> None:
-        with contextlib.suppress(CdpError):
-            await self._targets.start()
 
     async def attach(self, client: CdpClient, access: CdpAccess) -> CdpConnection:
         """Join a client and begin a run with its recording. Raises ClientLimit, SessionNotOpen."""
@@ -190,12 +187,10 @@ class ChromiumBrowser:
 
     def _restore(self) -> None:
         """Chrome forgets what holds for a whole context when any session that had set it too ends: set it again."""
-        self._downloads.cover(None)
+        self._on_client_left()
         for connection in self._pipe.connections:
             for context_id in connection.contexts:
-                self._downloads.cover(context_id)
-        for restore in self.restored_after_clients:
-            restore()
+                self._on_context(context_id)
 
     def _do(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
@@ -217,7 +212,7 @@ class ChromiumBrowser:
         self._live.end(why)
         self._pipe.end(why)
         for connection in list(self._pipe.connections):
-            connection.client.close(_GOING_AWAY, why)
+            connection.client.close(_BROKEN if end.reason in _BREAKAGES else _GOING_AWAY, why)
             connection.leave()
 
     async def close(self, end: BrowserEnd) -> None:

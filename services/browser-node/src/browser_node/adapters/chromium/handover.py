@@ -17,6 +17,7 @@ from browser_node.adapters.chromium.receipts import (
     is_seen_by_pages,
     page_receipts,
 )
+from browser_node.adapters.chromium.targets import Targets
 from browser_node.domain.artifact import ArtifactOrigin
 from browser_node.domain.browser import BrowserFacts, StartOrder
 from browser_node.domain.options import BrowserOptions, Receipt, ReceiptState
@@ -64,11 +65,16 @@ class HandOver:
             spool=self._spool,
         )
         settled = SettledOptions(blank, order, route, self._extensions)
-        await asyncio.gather(downloads.start(), settled.apply())
+        targets = Targets(blank.pipe)
+        await asyncio.gather(downloads.start(), targets.start(), settled.apply())
 
         def cover(context_id: str) -> None:
             downloads.cover(context_id)
             settled.cover(context_id)
+
+        def restore() -> None:
+            downloads.cover(None)
+            settled.restore()
 
         facts = BrowserFacts(
             product=blank.product,
@@ -78,18 +84,18 @@ class HandOver:
             start_message=start.message,
             receipts=settled.receipts,
         )
-        browser = ChromiumBrowser(
+        return ChromiumBrowser(
             tree=blank.tree,
             pipe=blank.pipe,
             facts=facts,
             downloads=downloads,
+            targets=targets,
             origin=origin,
             spool=self._spool,
             ids=self._ids,
             on_context=cover,
+            on_client_left=restore,
         )
-        browser.restored_after_clients.append(settled.restore)
-        return browser
 
 
 class SettledOptions:
@@ -135,15 +141,15 @@ class SettledOptions:
             tree.finally_do(loaded.captcha_watch.close)
         return loaded.receipt
 
-    def restore(self) -> None:
-        """A client has left."""
-        if self._overrides is not None:
-            self._overrides.restore()
-
     def cover(self, context_id: str) -> None:
         """A client has made a context."""
         if self._overrides is not None:
             self._overrides.cover(context_id)
+
+    def restore(self) -> None:
+        """A client has left."""
+        if self._overrides is not None:
+            self._overrides.restore()
 
 
 def _overrides(blank: BlankBrowser, options: BrowserOptions) -> Overrides | None:

@@ -30,8 +30,9 @@ _TAKEN_BACK_BY: Mapping[str, _Commands] = {
     _DIALOGS: (("Page.handleJavaScriptDialog", {"accept": False}),),
 }
 _WINDOW = "Browser.setWindowBounds"
+_OF_WINDOWS = frozenset({_WINDOW, "Browser.setContentsSize"})
 _MOST_WINDOWS = 64
-LASTING = frozenset({*_TAKEN_BACK_BY, _WINDOW})
+LASTING = _OF_WINDOWS | frozenset(_TAKEN_BACK_BY)
 
 
 class _WindowParams(msgspec.Struct):
@@ -54,7 +55,7 @@ class Leftovers:
 
     def note(self, command: Command, root: str) -> None:
         """A client uses one of the LASTING methods; called before the command is sent."""
-        if command.method != _WINDOW:
+        if command.method not in _OF_WINDOWS:
             session_id = command.sessionId or root
             self._used[session_id, command.method] = None
             if command.method == _DIALOGS:

@@ -169,6 +169,14 @@ class Overrides:
                 {"permissions": list(self._options.permissions), "browserContextId": context_id},
             )
 
+    def restore(self) -> None:
+        """A client has left, and what both had set went with it: say it again. Its own pages are going."""
+        if self._options.permissions:
+            self._session.tell("Browser.grantPermissions", {"permissions": list(self._options.permissions)})
+        for session_id in self._attached:
+            for method, params in self._commands:
+                self._session.tell(method, params, session_id)
+
     async def observe(self) -> Observation:
         """Ask the first page, which is blank, what it reports. Raises CdpError."""
         world = await self.on_page("Page.createIsolatedWorld", {"frameId": self._page, "worldName": "receipts"})
@@ -190,12 +198,6 @@ class Overrides:
             self._on_attached(attached.sessionId, attached.targetInfo)
         elif message.startswith(_DETACHED):
             self._on_detached(_decode_detached(message).params.sessionId)
-
-    def restore(self) -> None:
-        """A client has left, and with it may have gone what is not each session's own."""
-        if self._options.permissions:
-            self._session.tell("Browser.grantPermissions", {"permissions": list(self._options.permissions)})
-        self._renew_locale()
 
     def _on_detached(self, session_id: str) -> None:
         self._attached.discard(session_id)

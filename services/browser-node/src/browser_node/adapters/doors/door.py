@@ -14,8 +14,8 @@ from picows import WSListener
 from browser_node.adapters.fleet_keys import Pass
 from browser_node.domain.browser import SessionId
 
-# The largest message that a client may send.
-MAX_MESSAGE_BYTES = 256 * 1024 * 1024
+# The largest message that a client may send: as much as Chrome's own port takes.
+MAX_MESSAGE_BYTES = 100 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,9 +33,6 @@ from fleetkit.tokens import TokenInvalid
 
 log = logging.getLogger(__name__)
 
-# Less than the minute that balancers give a silent connection.
-_PING_INTERVAL = timedelta(seconds=20)
-_PING_TIMEOUT = timedelta(seconds=20)
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 
 
@@ -57,10 +54,19 @@ class Listening:
 class DoorServer:
     """Accepts requests for the browsers behind a gate, each at the door that its path begins with."""
 
-    def __init__(self, *, gate: Gate, doors: Mapping[str, Door]) -> None:
+    def __init__(
+        self,
+        *,
+        gate: Gate,
+        doors: Mapping[str, Door],
+        ping_interval: timedelta = timedelta(seconds=20),
+        rate: VisitRate | None = None,
+    ) -> None:
         self._gate = gate
+        # Less than the minute that balancers give a silent connection. Whoever does not answer in as much again is gone.
+        self._ping_interval = ping_interval.total_seconds()
         self._doors = doors
-        self._rate = VisitRate()
+        self._rate = rate or VisitRate()
 
     @contextlib.asynccontextmanager
     async def listening(self, address: str) -> AsyncIterator[Listening]:
@@ -73,8 +79,8 @@ class DoorServer:
             host.strip("[]") or None,
             int(port),
             enable_auto_ping=True,
-            auto_ping_idle_timeout=_PING_INTERVAL.total_seconds(),
-            auto_ping_reply_timeout=_PING_TIMEOUT.total_seconds(),
+            auto_ping_idle_timeout=self._ping_interval,
+            auto_ping_reply_timeout=self._ping_interval,
             max_frame_size=MAX_MESSAGE_BYTES,
         )
         try:
