@@ -145,7 +145,7 @@ async def test_a_restarted_node_ends_what_hung_and_stores_what_was_left(fleet: F
         await second.start()
 
         assert await asyncio.to_thread(alive, pids) == []
-        left = await asyncio.to_thread(Leftovers.now, node=second.pid, scratch=folder / "b")
+        left = await asyncio.to_thread(Leftovers.now, node=second.pid, state_dir=folder / "state", scratch=folder / "b")
         assert (left.processes, left.zombies, left.folders, left.groups) == (0, 0, 0, 0)
         await until(lambda: any(body == FILE for _, body in fleet.uploads))
         assert await second.end(signal.SIGTERM) == 0

@@ -144,6 +144,8 @@ class ServicePlan:
                 "FLEET_STATE_DIR": str(self.state.node(name)),
                 "FLEET_ARTIFACT_STORE_ADDRESS": self.address("artifact-store-grpc"),
                 "FLEET_ALLOW_NO_SANDBOX": str(self.options.allow_no_sandbox).lower(),
+                # A person's disk may be well filled and have room all the same.
+                "FLEET_DISK_FULL_PERCENT": "98",
             },
             more=self.options.environment.get("browser-node", {}),
         )

@@ -92,6 +92,8 @@ class BrowserTree:
             self._pipe.close()
         if self._watch is not None:
             await self._exited.wait()
+            if self._process is not None:
+                await self._process.collect()
 
     async def log_tail(self) -> str:
         return await asyncio.to_thread(log_tail, self.folders.log)
