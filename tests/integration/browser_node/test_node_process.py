@@ -87,7 +87,9 @@ async def test_reports_say_how_idle_the_browsers_and_how_busy_the_machine_is(
 ) -> None:
     await node.start_browser()
 
-    await until(lambda: fleet.running == [SESSION] and fleet.heartbeats[-1].HasField("pressure"))
+    # A report of before the browser was up says nothing of its idling.
+    await until(lambda: fleet.running == [SESSION] and fleet.heartbeats[-1].running[0].HasField("input_idle"))
+    await until(lambda: fleet.heartbeats[-1].HasField("pressure"))
 
     report = fleet.heartbeats[-1]
     assert report.running[0].input_idle.ToTimedelta() > timedelta(0)
