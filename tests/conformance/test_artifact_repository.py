@@ -2,16 +2,18 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from artifact_store.adapters.postgres.database import migrate, open_database
 from artifact_store.domain.artifact import Artifact, ArtifactKind, Blob, OrganizationId, SessionId
 from artifact_store.domain.errors import ArtifactChanged, ArtifactNotFound
+from artifact_store.domain.retention import SessionEnd
 from artifact_store.usecases.ports import ArtifactQuery, Database
 from fleetkit.paging import PageRequest
 from fleetkit.settings import Secret
+from tests.support.artifact_ends import a_session_end
 from tests.support.artifact_fakes import (
     ORGANIZATION,
     SESSION,
@@ -38,7 +40,7 @@ async def database(real_database: Secret | None) -> AsyncIterator[Database]:
         yield MemoryDatabase()
         return
     dsn = real_database
-    assert await migrate(dsn) == ["0001_artifacts"]
+    assert await migrate(dsn) == ["0001_artifacts", "0002_session_ends"]
     assert await migrate(dsn) == []
     async with open_database(dsn) as opened:
         yield opened
@@ -55,6 +57,18 @@ def a_pending(number: int = 1) -> Artifact:
 def an_uploaded(number: int = 1) -> Artifact:
     pending = Artifact.pending(a_new_recording(number=number), now=START_TIME + number * MINUTE)
     return pending.received(a_blob(number), now=START_TIME)
+
+
+def a_failed(number: int = 1) -> Artifact:
+    return a_pending(number).failed("gone", now=START_TIME)
+
+
+def a_stored(number: int = 1) -> Artifact:
+    return a_pending(number).received(a_blob(number), now=START_TIME)
+
+
+def a_stored_video(number: int = 1) -> Artifact:
+    return an_uploaded(number).finished(a_blob(number), now=START_TIME)
 
 
 async def _add(database: Database, *artifacts: Artifact) -> None:
@@ -179,5 +193,83 @@ async def test_a_lease_is_renewed_for_its_revision_only(database: Database) -> N
 async def test_only_pending_artifacts_that_rest_are_abandoned(database: Database) -> None:
     await _add(database, a_pending(2), a_pending(1), an_uploaded(3))
     async with database.transaction() as tx:
-        assert await tx.artifacts.abandoned(before=START_TIME + 2 * MINUTE) == a_pending(1)
-        assert await tx.artifacts.abandoned(before=START_TIME + MINUTE) is None
+        later = START_TIME + 9 * MINUTE
+        assert await tx.artifacts.abandoned(before=later, unheard_before=START_TIME + 2 * MINUTE) == a_pending(1)
+        assert await tx.artifacts.abandoned(before=later, unheard_before=START_TIME + MINUTE) is None
+
+
+async def test_an_upload_of_an_ended_session_is_abandoned_when_the_end_and_the_last_try_are_past(
+    database: Database,
+) -> None:
+    end_time = START_TIME + 5 * MINUTE
+    await _add(database, a_pending(1), replace(a_pending(2), session_id=SessionId("pbs_other")))
+    await _end(database, a_session_end(end_time=end_time))
+    async with database.transaction() as tx:
+        never = START_TIME - MINUTE
+        for before in (START_TIME + MINUTE, end_time):
+            assert await tx.artifacts.abandoned(before=before, unheard_before=never) is None
+        found = await tx.artifacts.abandoned(before=end_time + MINUTE, unheard_before=never)
+    assert found == replace(a_pending(1), session_end_time=end_time)
+
+
+async def test_an_artifact_knows_the_end_of_its_own_session_in_its_own_organization(database: Database) -> None:
+    await _add(database, a_pending(1), replace(a_pending(2), organization_id=OrganizationId("o_two")))
+    await _end(database, a_session_end())
+    assert (await _get(database, 1)).session_end_time == START_TIME
+    assert (await _get(database, 2)).session_end_time is None
+    async with database.transaction() as tx:
+        assert [row.session_end_time for row in (await tx.artifacts.list(QUERY, PageRequest())).items] == [START_TIME]
+
+
+async def test_only_artifacts_in_a_final_state_of_sessions_that_ended_in_time_expire(database: Database) -> None:
+    open_session = replace(a_failed(4), session_id=SessionId("pbs_open"))
+    await _add(database, a_pending(1), an_uploaded(2), a_failed(3), open_session, a_stored(5), a_stored_video(6))
+    await _end(database, a_session_end())
+    assert await _expired(database, ended_before=START_TIME) == [artifact_id(3), artifact_id(5)]
+    assert await _expired(database, ended_before=START_TIME, limit=1) == [artifact_id(3)]
+    assert await _expired(database, ended_before=START_TIME - MINUTE) == []
+
+
+async def test_an_artifact_that_is_being_deleted_is_hidden_and_comes_again_when_its_lease_is_over(
+    database: Database,
+) -> None:
+    await _add(database, stored := a_stored())
+    deleting = stored.deleting(now=START_TIME, lease_ttl=MINUTE)
+    await _save(database, deleting)
+    with pytest.raises(ArtifactNotFound):
+        await _get(database)
+    async with database.transaction() as tx:
+        assert (await tx.artifacts.list(QUERY, PageRequest())).items == []
+        assert await tx.artifacts.find(artifact_id()) == deleting
+        assert await tx.artifacts.expired(now=START_TIME, ended_before={}, limit=9) == []
+        assert await tx.artifacts.expired(now=START_TIME + MINUTE, ended_before={}, limit=9) == [deleting]
+
+
+async def test_only_the_stored_revision_is_removed(database: Database) -> None:
+    await _add(database, stored := a_stored())
+    for revision in (stored.revision + 1, stored.revision - 1):
+        with pytest.raises(ArtifactChanged):
+            await _remove(database, replace(stored, revision=revision))
+    await _remove(database, stored)
+    with pytest.raises(ArtifactChanged):
+        await _remove(database, stored)
+    async with database.transaction() as tx:
+        assert await tx.artifacts.find(artifact_id()) is None
+
+
+async def _end(database: Database, end: SessionEnd) -> None:
+    async with database.transaction() as tx:
+        assert await tx.session_ends.put(end)
+
+
+async def _expired(database: Database, *, ended_before: datetime, limit: int = 9) -> list[str]:
+    async with database.transaction() as tx:
+        found = await tx.artifacts.expired(
+            now=START_TIME, ended_before={ArtifactKind.DOWNLOAD: ended_before}, limit=limit
+        )
+    return sorted(artifact.id for artifact in found)
+
+
+async def _remove(database: Database, artifact: Artifact) -> None:
+    async with database.transaction() as tx:
+        await tx.artifacts.remove(artifact)

@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from artifact_store.domain.artifact import (
     Artifact,
@@ -23,13 +23,13 @@ from artifact_store.domain.errors import (
     BlobStoreUnavailable,
     VideoBroken,
 )
+from artifact_store.domain.retention import SessionEnd
 from artifact_store.usecases.ports import ArtifactQuery, SignedUrl
 from artifact_store.usecases.tally import BlobSum
 from fleetkit.paging import Page, PageRequest
+from tests.support.artifact_ends import ORGANIZATION, SESSION, START_TIME, MemoryInbox, MemorySessionEnds
 
-START_TIME = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-ORGANIZATION = OrganizationId("o_one")
-SESSION = SessionId(f"pbs_{'1':0>26}")
+__all__ = ["ORGANIZATION", "SESSION", "START_TIME"]
 
 
 class SteppedClock:
@@ -93,12 +93,16 @@ async def chunks_of(data: bytes, *, chunk: int = 1000) -> AsyncIterator[bytes]:
 
 
 class MemoryBlobStore:
-    """Objects in a dict. `down` makes every method fail; `uploads` counts the writes that came through."""
+    """Objects in a dict. `down` makes every method fail; `uploads` counts the writes that came through.
+
+    With `deletes_left` set only so many more objects are deleted before it goes down.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.down = False
         self.uploads = 0
+        self.deletes_left: int | None = None
 
     async def put(self, key: str, chunks: AsyncIterator[bytes], *, content_type: str) -> None:
         self._check()
@@ -119,6 +123,9 @@ class MemoryBlobStore:
             yield chunk
 
     async def delete(self, key: str) -> None:
+        if self.deletes_left is not None:
+            self.down = self.deletes_left == 0
+            self.deletes_left -= 1
         self._check()
         self.objects.pop(key, None)
 
@@ -139,31 +146,33 @@ class MemoryBlobStore:
 @dataclass
 class MemoryArtifactRepository:
     rows: dict[ArtifactId, Artifact]
+    ends: dict[SessionId, SessionEnd]
 
     async def get(self, artifact_id: ArtifactId) -> Artifact:
-        if artifact_id not in self.rows:
+        if artifact_id not in self.rows or self.rows[artifact_id].delete_time is not None:
             raise ArtifactNotFound("There is no such artifact.")
-        return self.rows[artifact_id]
+        return self._read(self.rows[artifact_id])
 
     async def find(self, artifact_id: ArtifactId) -> Artifact | None:
-        return self.rows.get(artifact_id)
+        return self._read(self.rows[artifact_id]) if artifact_id in self.rows else None
 
     async def add(self, artifact: Artifact) -> None:
         if artifact.id in self.rows:
             raise ArtifactChanged("It is there.")
-        self.rows[artifact.id] = artifact
+        self.rows[artifact.id] = _written(artifact)
 
     async def save(self, artifact: Artifact) -> None:
         if artifact.id not in self.rows or self.rows[artifact.id].revision != artifact.revision - 1:
             raise ArtifactChanged("It was changed.")
-        self.rows[artifact.id] = artifact
+        self.rows[artifact.id] = _written(artifact)
 
     async def list(self, query: ArtifactQuery, page: PageRequest) -> Page[Artifact]:
         found = [
-            row
+            self._read(row)
             for row in sorted(self.rows.values(), key=_position)
             if (row.organization_id, row.session_id) == (query.organization_id, query.session_id)
             and query.kind in {None, row.kind}
+            and row.delete_time is None
             and (page.after is None or _position(row) > page.after)
         ]
         items = found[: page.size]
@@ -172,11 +181,40 @@ class MemoryArtifactRepository:
     async def claimable(self, *, now: datetime) -> Artifact | None:
         waiting = [row for row in self.rows.values() if row.state is ArtifactState.UPLOADED]
         free = [row for row in waiting if row.lease_expire_time is None or row.lease_expire_time <= now]
-        return min(free, key=_position, default=None)
+        return min((self._read(row) for row in free), key=_position, default=None)
 
-    async def abandoned(self, *, before: datetime) -> Artifact | None:
-        pending = [row for row in self.rows.values() if row.state is ArtifactState.PENDING]
-        return min((row for row in pending if row.update_time < before), key=_position, default=None)
+    async def abandoned(self, *, before: datetime, unheard_before: datetime) -> Artifact | None:
+        pending = [self._read(row) for row in self.rows.values() if row.state is ArtifactState.PENDING]
+        resting = [row for row in pending if row.update_time < before]
+        lost = [
+            row
+            for row in resting
+            if row.update_time < unheard_before or (row.session_end_time and row.session_end_time < before)
+        ]
+        return min(lost, key=_position, default=None)
+
+    async def expired(
+        self, *, now: datetime, ended_before: Mapping[ArtifactKind, datetime], limit: int
+    ) -> Sequence[Artifact]:
+        rows = [self._read(row) for row in self.rows.values()]
+        half_deleted = [
+            row for row in rows if row.delete_time and row.lease_expire_time and row.lease_expire_time <= now
+        ]
+        whole = [
+            row
+            for row in rows
+            if row.ended
+            and row.delete_time is None
+            and row.session_end_time is not None
+            and row.kind in ended_before
+            and row.session_end_time <= ended_before[row.kind]
+        ]
+        return [*half_deleted, *whole][:limit]
+
+    async def remove(self, artifact: Artifact) -> None:
+        if artifact.id not in self.rows or self.rows[artifact.id].revision != artifact.revision:
+            raise ArtifactChanged("It was changed.")
+        del self.rows[artifact.id]
 
     async def renew(self, artifact: Artifact, *, lease_expire_time: datetime) -> bool:
         row = self.rows.get(artifact.id)
@@ -184,6 +222,15 @@ class MemoryArtifactRepository:
             return False
         self.rows[artifact.id] = replace(row, lease_expire_time=lease_expire_time)
         return True
+
+    def _read(self, row: Artifact) -> Artifact:
+        end = self.ends.get(row.session_id)
+        ended = end is not None and end.organization_id == row.organization_id
+        return replace(row, session_end_time=end.end_time if end and ended else None)
+
+
+def _written(artifact: Artifact) -> Artifact:
+    return replace(artifact, session_end_time=None, expire_time=None)
 
 
 def _position(row: Artifact) -> str:
@@ -193,6 +240,8 @@ def _position(row: Artifact) -> str:
 @dataclass
 class MemoryTransaction:
     artifacts: MemoryArtifactRepository
+    inbox: MemoryInbox
+    session_ends: MemorySessionEnds
 
 
 @dataclass
@@ -200,17 +249,23 @@ class MemoryDatabase:
     """Rows in a dict; transactions run one after the other and roll back."""
 
     rows: dict[ArtifactId, Artifact] = field(default_factory=dict)
+    received: dict[str, datetime] = field(default_factory=dict)
+    ends: dict[SessionId, SessionEnd] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[MemoryTransaction]:
         async with self.lock:
-            before = dict(self.rows)
+            before = dict(self.rows), dict(self.received), dict(self.ends)
+            used = {(row.organization_id, row.session_id) for row in self.rows.values()}
             try:
-                yield MemoryTransaction(MemoryArtifactRepository(self.rows))
+                yield MemoryTransaction(
+                    artifacts=MemoryArtifactRepository(self.rows, self.ends),
+                    inbox=MemoryInbox(self.received),
+                    session_ends=MemorySessionEnds(self.ends, used),
+                )
             except BaseException:
-                self.rows.clear()
-                self.rows.update(before)
+                self.rows, self.received, self.ends = before
                 raise
 
 

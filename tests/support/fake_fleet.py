@@ -165,11 +165,15 @@ class NodeProcess:
             "FLEET_ARTIFACT_STORE_ADDRESS": self.artifact_store_address or self.fleet.address,
             "FLEET_NODE_KEY": "bf_test",
             "FLEET_NODE_NAME": "node-under-test",
+            # The tests' pages are on loopback.
+            "FLEET_EGRESS_ALLOW": "127.0.0.0/8",
             "FLEET_GRPC_LISTEN": f"127.0.0.1:{self.grpc_port}",
             "FLEET_GRPC_ADVERTISE": f"127.0.0.1:{self.grpc_port}",
             "FLEET_ATTACH_LISTEN": f"127.0.0.1:{self.attach_port}",
             "FLEET_ATTACH_URL": f"ws://127.0.0.1:{self.attach_port}",
             "FLEET_SLOTS": "2",
+            # Tests look for the one browser that they started.
+            "FLEET_WARM_BROWSERS": "0",
             "FLEET_STATE_DIR": str(self.state_dir),
             "FLEET_SCRATCH_DIR": str(self.state_dir.parent / "b"),
             **self.extra,
@@ -224,12 +228,18 @@ class NodeProcess:
             yield browser_service_pb2_grpc.BrowserServiceStub(opened)
 
     async def start_browser(
-        self, *, session_id: str = SESSION, epoch: int = 1, trace: str | None = None
+        self,
+        *,
+        session_id: str = SESSION,
+        epoch: int = 1,
+        trace: str | None = None,
+        spec: browser_pb2.BrowserSpec | None = None,
     ) -> browser_pb2.Browser:
         request = browser_service_pb2.StartBrowserRequest(
             session_id=session_id,
             epoch=epoch,
             organization_id="o_test",
+            spec=spec,
             remaining=duration(timedelta(minutes=5)),
             artifact_token="artifact-token",
         )

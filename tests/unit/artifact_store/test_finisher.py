@@ -8,6 +8,7 @@ import pytest
 from artifact_store.domain.artifact import Artifact, ArtifactState
 from artifact_store.usecases.artifacts import ArtifactPolicy, Artifacts
 from artifact_store.usecases.finisher import Finisher, FinishPolicy
+from tests.support.artifact_ends import a_session_end
 from tests.support.artifact_fakes import (
     Crashed,
     FakeVideoMaker,
@@ -38,6 +39,15 @@ class Workshop:
 
     def artifact(self, number: int = 1) -> Artifact:
         return self.database.rows[artifact_id(number)]
+
+    async def begin_upload(self) -> None:
+        """Have an upload begin of which nothing comes."""
+        async with self.database.transaction() as tx:
+            await tx.artifacts.add(Artifact.pending(a_new_artifact(), now=self.clock.now()))
+
+    async def end_session(self) -> None:
+        async with self.database.transaction() as tx:
+            await tx.session_ends.put(a_session_end(end_time=self.clock.now()))
 
     async def upload(self, data: bytes, *, number: int = 1) -> None:
         await self.artifacts.upload(a_new_recording(number=number), parts_of(data))
@@ -159,11 +169,32 @@ async def test_a_recording_whose_bytes_are_gone_fails_at_once(workshop: Workshop
     assert workshop.artifact().state is ArtifactState.FAILED
 
 
-async def test_an_upload_that_nobody_tries_any_more_fails_after_a_day(workshop: Workshop) -> None:
-    async with workshop.database.transaction() as tx:
-        await tx.artifacts.add(Artifact.pending(a_new_artifact(), now=workshop.clock.now()))
+async def test_an_upload_of_an_ended_session_that_nobody_tries_any_more_fails_after_a_day(workshop: Workshop) -> None:
+    await workshop.begin_upload()
+    workshop.clock.step(timedelta(hours=30))
+    await workshop.end_session()
     workshop.clock.step(timedelta(hours=23))
     assert await workshop.finisher.fail_abandoned() == 0
     workshop.clock.step(timedelta(hours=2))
     assert await workshop.finisher.fail_abandoned() == 1
     assert workshop.artifact().state is ArtifactState.FAILED
+    assert "never came" in workshop.artifact().failure_message
+
+
+async def test_an_upload_that_comes_late_but_within_the_day_is_taken(workshop: Workshop) -> None:
+    await workshop.begin_upload()
+    await workshop.end_session()
+    workshop.clock.step(timedelta(hours=23))
+    assert await workshop.finisher.fail_abandoned() == 0
+    stored = await workshop.artifacts.upload(a_new_artifact(), parts_of(b"late"))
+    assert stored.state is ArtifactState.STORED
+    workshop.clock.step(timedelta(hours=48))
+    assert await workshop.finisher.fail_abandoned() == 0
+
+
+async def test_an_upload_whose_sessions_end_nobody_told_of_fails_in_the_end(workshop: Workshop) -> None:
+    await workshop.begin_upload()
+    workshop.clock.step(timedelta(days=7))
+    assert await workshop.finisher.fail_abandoned() == 0
+    workshop.clock.step(timedelta(days=2))
+    assert await workshop.finisher.fail_abandoned() == 1

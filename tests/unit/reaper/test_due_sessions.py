@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from fleetkit.errors import InvalidArgument, Unavailable
+from fleetkit.verdicts import Outcome
 from reaper.due_sessions import DueSessions
-from reaper.policy import Outcome
 from tests.support.reaper_sessions import NOON, FakeSessions, session_id
 
 

@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from fleetkit.errors import FleetError, InvalidArgument, NotFound, PermissionDenied, Unavailable
-from reaper.policy import MAX_DELIVERIES, Outcome, after_failure, parse_session_id
+from fleetkit.verdicts import MAX_DELIVERIES, Outcome
+from reaper.policy import after_failure, parse_session_id
 
 
 def test_an_unknown_session_needs_no_message() -> None:

@@ -94,6 +94,8 @@ class ServicePlan:
                 "FLEET_GRPC_LISTEN": self.grpc_address,
                 "FLEET_HTTP_LISTEN": self.address("session-api-http"),
                 "FLEET_EDGE_URL": self.url,
+                # People try their own web applications, on this machine.
+                "FLEET_ALLOW_PRIVATE_URLS": "true",
                 "FLEET_ARTIFACT_STORE_ADDRESS": self.address("artifact-store-grpc"),
                 "FLEET_TOKEN_PRIVATE_KEY_FILE": str(self.state.private_key),
             },
@@ -104,6 +106,7 @@ class ServicePlan:
             "artifact-store",
             "artifact_store",
             self._database
+            | self._bus
             | {
                 "FLEET_GRPC_LISTEN": self.address("artifact-store-grpc"),
                 "FLEET_S3_ENDPOINT": self.s3.endpoint,
@@ -146,6 +149,9 @@ class ServicePlan:
                 "FLEET_ALLOW_NO_SANDBOX": str(self.options.allow_no_sandbox).lower(),
                 # A person's disk may be well filled and have room all the same.
                 "FLEET_DISK_FULL_PERCENT": "98",
+                # People try their own web applications; the stack's own servers stay out of pages' reach.
+                "FLEET_EGRESS_ALLOW": "127.0.0.0/8,::1",
+                "FLEET_EGRESS_OWN_PORTS": ",".join(str(port) for port in self.ports.occupied),
             },
             more=self.options.environment.get("browser-node", {}),
         )

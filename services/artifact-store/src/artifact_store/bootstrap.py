@@ -5,19 +5,23 @@ import contextlib
 import logging
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from datetime import timedelta
 from pathlib import Path
 
 from artifact_store.adapters.minio_blobs import MinioBlobStore, S3Settings, open_blobs
+from artifact_store.adapters.nats_session_events import PLAN, NatsSessionEvents
 from artifact_store.adapters.postgres import database as postgres
 from artifact_store.adapters.video_process import ProcessVideoMaker
 from artifact_store.rpc.access import TokenAuthenticator
 from artifact_store.rpc.artifact_servicer import ArtifactServicer, artifact_service
 from artifact_store.settings import Settings
 from artifact_store.usecases.artifacts import ArtifactPolicy, Artifacts
+from artifact_store.usecases.expirer import Expirer, ExpiryPolicy
 from artifact_store.usecases.finisher import Finisher, FinishPolicy
+from artifact_store.usecases.session_ends import EndedSessions
 from fleetkit.clock import Clock, SystemClock
+from fleetkit.durable_consumer import DurableConsumer
 from fleetkit.lifecycle import background, every
 from fleetkit.paging import PageTokens
 from fleetkit.rpc.server import serving
@@ -27,6 +31,7 @@ from fleetkit.tokens import TokenVerifier
 log = logging.getLogger(__name__)
 
 _ABANDONED_INTERVAL = timedelta(minutes=5)
+_FORGET_INTERVAL = timedelta(hours=1)
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
@@ -42,7 +47,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             database=database,
             blobs=blobs,
             clock=clock,
-            policy=ArtifactPolicy(max_bytes=settings.max_artifact_bytes, url_ttl=settings.url_ttl),
+            policy=ArtifactPolicy(
+                max_bytes=settings.max_artifact_bytes, url_ttl=settings.url_ttl, retention=settings.retention
+            ),
             on_received=lambda _: arrived.set(),
         )
         finisher = Finisher(
@@ -50,7 +57,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             blobs=blobs,
             videos=videos,
             clock=clock,
-            policy=FinishPolicy(upload_ttl=settings.upload_ttl),
+            policy=_finish_policy(settings),
+        )
+        expirer = Expirer(
+            database=database, blobs=blobs, clock=clock, policy=ExpiryPolicy(retention=settings.retention)
         )
         # Every replica must make the same page tokens, and all of them hold this secret.
         tokens = PageTokens(settings.s3_secret_key.reveal().encode())
@@ -60,6 +70,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             background(
                 every(settings.finish_interval, finisher.finish_all, wake=arrived),
                 every(_ABANDONED_INTERVAL, finisher.fail_abandoned),
+                every(settings.expire_interval, expirer.delete_expired),
+                every(_FORGET_INTERVAL, expirer.forget),
+                *_events(settings, EndedSessions(database=database, clock=clock)),
             ),
             serving(settings.grpc_listen, [service], authenticator=authenticator, tls=settings.tls) as server,
         ):
@@ -70,6 +83,21 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 async def migrate(dsn: Secret) -> None:
     """Bring the database up to this version."""
     await postgres.migrate(dsn)
+
+
+def _events(settings: Settings, sessions: EndedSessions) -> list[Coroutine[object, object, object]]:
+    """Return what listens to the bus, if there is one: nothing else here waits for it."""
+    if settings.nats_url is None:
+        return []
+    handle = NatsSessionEvents(sessions).receive
+    return [DurableConsumer(PLAN, url=settings.nats_url, token=settings.nats_token, handle=handle).run()]
+
+
+def _finish_policy(settings: Settings) -> FinishPolicy:
+    if settings.nats_url is None:
+        # No end will ever be heard of.
+        return FinishPolicy(upload_ttl=settings.upload_ttl, unheard_ttl=settings.upload_ttl)
+    return FinishPolicy(upload_ttl=settings.upload_ttl)
 
 
 def _open_blobs(settings: Settings, clock: Clock) -> contextlib.AbstractAsyncContextManager[MinioBlobStore]:

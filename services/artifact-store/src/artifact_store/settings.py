@@ -6,13 +6,23 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
+from artifact_store.domain.artifact import ArtifactKind
+from artifact_store.domain.retention import Retention
 from fleetkit.rpc.tls import TlsIdentity, read_tls
 from fleetkit.settings import Secret, SettingsReader
+
+_RETENTION = {
+    "FLEET_RETENTION_DOWNLOADS": ArtifactKind.DOWNLOAD,
+    "FLEET_RETENTION_RECORDINGS": ArtifactKind.RECORDING,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """`scratch_dir` belongs to this process alone and is emptied at its start; None: a new folder under /tmp."""
+    """Without `nats_url` ends of sessions are not heard of, and nothing expires.
+
+    `scratch_dir` belongs to this process alone and is emptied at its start; None: a new folder under /tmp.
+    """
 
     postgres_dsn: Secret
     token_public_key: Secret
@@ -30,6 +40,10 @@ class Settings:
     finish_interval: timedelta
     finish_timeout: timedelta
     upload_ttl: timedelta
+    nats_url: str | None
+    nats_token: Secret | None
+    retention: Retention
+    expire_interval: timedelta
     scratch_dir: Path | None
 
     @classmethod
@@ -56,7 +70,24 @@ class Settings:
             finish_interval=reader.duration("FLEET_FINISH_INTERVAL", timedelta(seconds=5)),
             finish_timeout=reader.duration("FLEET_FINISH_TIMEOUT", timedelta(hours=4)),
             upload_ttl=reader.duration("FLEET_UPLOAD_TTL", timedelta(hours=24)),
+            nats_url=reader.optional_text("FLEET_NATS_URL"),
+            nats_token=reader.optional_secret("FLEET_NATS_TOKEN"),
+            retention=Retention(ttls=_retention_ttls(reader)),
+            expire_interval=reader.duration("FLEET_EXPIRE_INTERVAL", timedelta(minutes=5)),
             scratch_dir=Path(scratch) if scratch else None,
         )
         reader.finish()
         return settings
+
+
+def _retention_ttls(reader: SettingsReader) -> dict[ArtifactKind, timedelta]:
+    """Read how long each kind is kept after its session's end; a kind whose variable is not set is kept for ever."""
+    ttls = {}
+    for name, kind in _RETENTION.items():
+        ttl = reader.optional_duration(name)
+        if ttl is None:
+            continue
+        ttls[kind] = ttl
+        if not reader.given("FLEET_NATS_URL"):
+            reader.reject(name, "needs FLEET_NATS_URL: artifacts expire after the end of their session is heard of")
+    return ttls

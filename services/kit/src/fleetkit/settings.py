@@ -114,15 +114,12 @@ class SettingsReader:
         return self._read(name, str(default), parse, default)
 
     def duration(self, name: str, default: timedelta) -> timedelta:
-        """Read a span such as `500ms`, `5s`, `2m`, `1h`; a bare number means seconds."""
+        """Read a span such as `500ms`, `5s`, `2m`, `1h`, `30d`; a bare number means seconds."""
+        return self._read(name, f"{default.total_seconds()}s", _span, default)
 
-        def parse(text: str) -> timedelta:
-            match = _DURATION.fullmatch(text)
-            if match is None:
-                raise ValueError("must be a span such as 500ms, 5s, 2m or 1h")
-            return timedelta(seconds=float(match[1]) * _UNIT_SECONDS[match[2]])
-
-        return self._read(name, f"{default.total_seconds()}s", parse, default)
+    def optional_duration(self, name: str) -> timedelta | None:
+        """Read a span as `duration` does; None when the variable is not set or empty."""
+        return self._read(name, "", lambda text: _span(text) if text else None, None)
 
     def path(self, name: str, default: str | None = None) -> Path:
         return self._read(name, default, Path, Path())
@@ -174,3 +171,10 @@ class SettingsReader:
         if file is not None:
             return Path(file).read_text().strip()
         return self._env.get(name)
+
+
+def _span(text: str) -> timedelta:
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError("must be a span such as 500ms, 5s, 2m, 1h or 30d")
+    return timedelta(seconds=float(match[1]) * _UNIT_SECONDS[match[2]])

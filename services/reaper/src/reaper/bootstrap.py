@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from fleetkit.clock import SystemClock
+from fleetkit.durable_consumer import DurableConsumer
 from fleetkit.errors import Unauthenticated
 from fleetkit.lifecycle import background, every
 from fleetkit.rpc.client import channel
 from fleetkit.rpc.server import serving
-from reaper.adapters.nats_deadlines import NatsDeadlines
+from reaper.adapters.nats_deadlines import PLAN, NatsDeadlines
 from reaper.adapters.node_client import GrpcNodeGateway
 from reaper.adapters.session_client import GrpcSessionGateway
 from reaper.due_sessions import DueSessions
@@ -36,7 +37,12 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         nodes = GrpcNodeGateway(to_session_api, service_key=settings.service_key)
         sweep_sessions = until_answered(Sweeper(sessions=sessions, limits=SweepLimits()).sweep)
         sweep_nodes = until_answered(NodeSweeper(nodes).sweep)
-        deadlines = NatsDeadlines(url=settings.nats_url, token=settings.nats_token, handle=DueSessions(sessions).handle)
+        deadlines = DurableConsumer(
+            PLAN,
+            url=settings.nats_url,
+            token=settings.nats_token,
+            handle=NatsDeadlines(DueSessions(sessions).handle).receive,
+        )
         async with (
             background(
                 deadlines.run(),

@@ -4,7 +4,8 @@ import logging
 
 from fleetkit.errors import FleetError
 from fleetkit.telemetry import log_context
-from reaper.policy import Outcome, SessionId, Verdict, after_failure
+from fleetkit.verdicts import Outcome, Verdict
+from reaper.policy import SessionId, after_failure
 from reaper.ports import SessionGateway
 
 log = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'browserfleet/artifact/v1/artifact.proto\x12\x18\x62rowserfleet.artifact.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x04\n\x08\x41rtifact\x12\x11\n\x02id\x18\x01 \x01(\tB\x05\xe2\x41\x02\x03\x08\x12\x18\n\nsession_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06run_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12;\n\x04kind\x18\x04 \x01(\x0e\x32\'.browserfleet.artifact.v1.Artifact.KindB\x04\xe2\x41\x01\x03\x12=\n\x05state\x18\x05 \x01(\x0e\x32(.browserfleet.artifact.v1.Artifact.StateB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x63ontent_type\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nsize_bytes\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06sha256\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x1d\n\x0f\x66\x61ilure_message\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"C\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n\rKIND_DOWNLOAD\x10\x01\x12\x12\n\x0eKIND_RECORDING\x10\x02\"U\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x10\n\x0cSTATE_STORED\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'browserfleet/artifact/v1/artifact.proto\x12\x18\x62rowserfleet.artifact.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x05\n\x08\x41rtifact\x12\x11\n\x02id\x18\x01 \x01(\tB\x05\xe2\x41\x02\x03\x08\x12\x18\n\nsession_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06run_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12;\n\x04kind\x18\x04 \x01(\x0e\x32\'.browserfleet.artifact.v1.Artifact.KindB\x04\xe2\x41\x01\x03\x12=\n\x05state\x18\x05 \x01(\x0e\x32(.browserfleet.artifact.v1.Artifact.StateB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x63ontent_type\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nsize_bytes\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06sha256\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x1d\n\x0f\x66\x61ilure_message\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"C\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n\rKIND_DOWNLOAD\x10\x01\x12\x12\n\x0eKIND_RECORDING\x10\x02\"U\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x10\n\x0cSTATE_STORED\x10\x02\x12\x10\n\x0cSTATE_FAILED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,10 +57,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ARTIFACT'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
   _globals['_ARTIFACT'].fields_by_name['end_time']._loaded_options = None
   _globals['_ARTIFACT'].fields_by_name['end_time']._serialized_options = b'\342A\001\003'
+  _globals['_ARTIFACT'].fields_by_name['expire_time']._loaded_options = None
+  _globals['_ARTIFACT'].fields_by_name['expire_time']._serialized_options = b'\342A\001\003'
   _globals['_ARTIFACT']._serialized_start=136
-  _globals['_ARTIFACT']._serialized_end=735
-  _globals['_ARTIFACT_KIND']._serialized_start=581
-  _globals['_ARTIFACT_KIND']._serialized_end=648
-  _globals['_ARTIFACT_STATE']._serialized_start=650
-  _globals['_ARTIFACT_STATE']._serialized_end=735
+  _globals['_ARTIFACT']._serialized_end=790
+  _globals['_ARTIFACT_KIND']._serialized_start=636
+  _globals['_ARTIFACT_KIND']._serialized_end=703
+  _globals['_ARTIFACT_STATE']._serialized_start=705
+  _globals['_ARTIFACT_STATE']._serialized_end=790
 # @@protoc_insertion_point(module_scope)

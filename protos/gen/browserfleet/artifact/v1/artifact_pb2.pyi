@@ -86,6 +86,7 @@ class Artifact(message.Message):
     FAILURE_MESSAGE_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     END_TIME_FIELD_NUMBER: builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: builtins.int
     id: builtins.str
     """ID of the artifact (`art_…`)."""
     session_id: builtins.str
@@ -116,6 +117,13 @@ class Artifact(message.Message):
     def end_time(self) -> timestamp_pb2.Timestamp:
         """When it reached STORED or FAILED."""
 
+    @builtins.property
+    def expire_time(self) -> timestamp_pb2.Timestamp:
+        """When it is due to be deleted: the end of its session and what its kind is
+        kept for. Unset while the session has not ended, and when it is kept for
+        ever. Once deleted, it is not found.
+        """
+
     def __init__(
         self,
         *,
@@ -131,9 +139,10 @@ class Artifact(message.Message):
         failure_message: builtins.str = ...,
         create_time: timestamp_pb2.Timestamp | None = ...,
         end_time: timestamp_pb2.Timestamp | None = ...,
+        expire_time: timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "end_time", b"end_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["content_type", b"content_type", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "failure_message", b"failure_message", "id", b"id", "kind", b"kind", "run_id", b"run_id", "session_id", b"session_id", "sha256", b"sha256", "size_bytes", b"size_bytes", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["content_type", b"content_type", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "expire_time", b"expire_time", "failure_message", b"failure_message", "id", b"id", "kind", b"kind", "run_id", b"run_id", "session_id", b"session_id", "sha256", b"sha256", "size_bytes", b"size_bytes", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -77,6 +77,12 @@ class Artifact:
     end_time: datetime | None = None
     finish_tries: int = 0
     lease_expire_time: datetime | None = None
+    # Its bytes are being deleted, or are deleted already: the artifact is not there for anybody else.
+    delete_time: datetime | None = None
+    # What the session's events have told, when it was read from the database.
+    session_end_time: datetime | None = None
+    # By the retention in force, for callers.
+    expire_time: datetime | None = None
 
     @classmethod
     def pending(cls, new: NewArtifact, *, now: datetime) -> Self:
@@ -161,6 +167,16 @@ class Artifact:
             self._stored(video, now=now),
             content_type=FINISHED_RECORDING,
             display_name=with_suffix(self.display_name, ".webm"),
+        )
+
+    def deleting(self, *, now: datetime, lease_ttl: timedelta) -> Self:
+        """Somebody begins, or goes on, to delete it, and has that alone until the lease ends."""
+        return replace(
+            self,
+            delete_time=self.delete_time or now,
+            lease_expire_time=now + lease_ttl,
+            update_time=now,
+            revision=self.revision + 1,
         )
 
     def failed(self, message: str, *, now: datetime) -> Self:

@@ -58,6 +58,7 @@ def artifact_to_proto(artifact: Artifact) -> artifact_pb2.Artifact:
         failure_message=artifact.failure_message,
         create_time=timestamp(artifact.create_time),
         end_time=timestamp(artifact.end_time),
+        expire_time=timestamp(artifact.expire_time),
     )
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from artifact_store.domain.artifact import Artifact, ArtifactId, ArtifactState, Blob, NewArtifact, OrganizationId
@@ -14,6 +14,7 @@ from artifact_store.domain.errors import (
     ArtifactTooLarge,
     BlobStoreUnavailable,
 )
+from artifact_store.domain.retention import Retention
 from artifact_store.usecases.ports import ArtifactQuery, BlobStore, Database, SignedUrl
 from artifact_store.usecases.tally import BlobSum, Tally
 from fleetkit.clock import Clock
@@ -27,10 +28,11 @@ _RACE_RETRY = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactPolicy:
-    """How large an artifact may be, and how long a signed URL is good."""
+    """How large an artifact may be, how long a signed URL is good, and how long artifacts are kept."""
 
     max_bytes: int = 5 * 1024**3
     url_ttl: timedelta = timedelta(minutes=15)
+    retention: Retention = field(default_factory=Retention)
 
 
 class Artifacts:
@@ -75,7 +77,8 @@ class Artifacts:
     async def list(self, query: ArtifactQuery, page: PageRequest) -> Page[Artifact]:
         """Return a session's artifacts, oldest first; none for a session that left nothing or is not theirs."""
         async with self._database.transaction() as tx:
-            return await tx.artifacts.list(query, page)
+            found = await tx.artifacts.list(query, page)
+        return replace(found, items=[self._dated(artifact) for artifact in found.items])
 
     async def get(self, artifact_id: ArtifactId, *, of: OrganizationId) -> tuple[Artifact, SignedUrl | None]:
         """Return an artifact and, when it is STORED, the way to its bytes.
@@ -83,7 +86,7 @@ class Artifacts:
         Raises ArtifactNotFound also for another organization's artifact, in the same words.
         """
         async with self._database.transaction() as tx:
-            artifact = await tx.artifacts.get(artifact_id)
+            artifact = self._dated(await tx.artifacts.get(artifact_id))
         if artifact.organization_id != of:
             raise ArtifactNotFound("There is no such artifact.")
         if artifact.state is not ArtifactState.STORED or artifact.blob is None:
@@ -95,6 +98,9 @@ class Artifacts:
             ttl=self._policy.url_ttl,
         )
         return artifact, url
+
+    def _dated(self, artifact: Artifact) -> Artifact:
+        return replace(artifact, expire_time=self._policy.retention.expire_time(artifact))
 
     async def _begin(self, new: NewArtifact) -> Artifact:
         async with self._database.transaction() as tx:

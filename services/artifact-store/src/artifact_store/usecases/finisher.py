@@ -23,12 +23,17 @@ _HAND_BACK_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishPolicy:
-    """How often a recording is tried, how long a claim lasts unrenewed, and when an upload counts as lost."""
+    """How often a recording is tried, how long a claim lasts unrenewed, and when an upload counts as lost.
+
+    That is `upload_ttl` after its last try and the end of its session; or `unheard_ttl` after its last try, when
+    nobody has told of the session's end: longer than a session lives and its end stays on the bus.
+    """
 
     max_tries: int = 3
     lease_ttl: timedelta = timedelta(seconds=15)
     retry_interval: timedelta = timedelta(seconds=10)
     upload_ttl: timedelta = timedelta(hours=24)
+    unheard_ttl: timedelta = timedelta(days=8)
 
 
 class Finisher:
@@ -67,7 +72,7 @@ class Finisher:
         return True
 
     async def fail_abandoned(self) -> int:
-        """Mark as FAILED the uploads that nobody has tried for longer than `upload_ttl`; return how many."""
+        """Mark as FAILED the uploads of ended sessions that nobody has tried for `upload_ttl`; return how many."""
         count = 0
         while count < _MOST_IN_A_PASS and await self._fail_one_abandoned():
             count += 1
@@ -163,10 +168,16 @@ class Finisher:
     async def _fail_one_abandoned(self) -> bool:
         now = self._clock.now()
         async with self._database.transaction() as tx:
-            artifact = await tx.artifacts.abandoned(before=now - self._policy.upload_ttl)
+            artifact = await tx.artifacts.abandoned(
+                before=now - self._policy.upload_ttl, unheard_before=now - self._policy.unheard_ttl
+            )
             if artifact is None:
                 return False
-            await tx.artifacts.save(artifact.failed("The bytes never came.", now=now))
+            await tx.artifacts.save(
+                artifact.failed(
+                    "The bytes never came: the session has ended, and its node has not brought them.", now=now
+                )
+            )
         return True
 
     async def _save(self, artifact: Artifact) -> None:

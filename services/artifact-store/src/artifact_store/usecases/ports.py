@@ -1,12 +1,13 @@
 """What the use cases need from the world."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from artifact_store.domain.artifact import Artifact, ArtifactId, ArtifactKind, OrganizationId, SessionId
+from artifact_store.domain.retention import SessionEnd
 from fleetkit.paging import Page, PageRequest
 
 
@@ -26,7 +27,7 @@ class SignedUrl:
 
 
 class ArtifactRepository(Protocol):
-    """Artifacts within one transaction. Every method raises Unavailable when the database does not answer."""
+    """Artifacts within one transaction; `get` and `list` see none that is being deleted. Every method raises Unavailable when the database does not answer."""
 
     async def get(self, artifact_id: ArtifactId) -> Artifact:
         """Raises ArtifactNotFound."""
@@ -52,8 +53,25 @@ class ArtifactRepository(Protocol):
         """Return the oldest UPLOADED artifact that nobody holds, locked; one that another transaction locks is skipped."""
         ...
 
-    async def abandoned(self, *, before: datetime) -> Artifact | None:
-        """Return a PENDING artifact to which nothing happened since `before`, locked as in `claimable`."""
+    async def abandoned(self, *, before: datetime, unheard_before: datetime) -> Artifact | None:
+        """Return a PENDING artifact to which nothing happened since `before`, locked as in `claimable`.
+
+        Its session has ended before that too; or nobody ever told so, and nothing happened since `unheard_before`.
+        """
+        ...
+
+    async def expired(
+        self, *, now: datetime, ended_before: Mapping[ArtifactKind, datetime], limit: int
+    ) -> Sequence[Artifact]:
+        """Return artifacts to delete, locked as in `claimable`, first those whose deletion stopped half-way.
+
+        These are STORED and FAILED ones of sessions that ended by the time given for their kind, and those with a
+        `delete_time` whose lease is over.
+        """
+        ...
+
+    async def remove(self, artifact: Artifact) -> None:
+        """Remove this very revision. Raises ArtifactChanged when it is no longer the stored one."""
         ...
 
     async def renew(self, artifact: Artifact, *, lease_expire_time: datetime) -> bool:
@@ -61,9 +79,41 @@ class ArtifactRepository(Protocol):
         ...
 
 
+class Inbox(Protocol):
+    """Which events were applied. Every method raises Unavailable when the database does not answer."""
+
+    async def receive(self, message_id: str, *, now: datetime) -> bool:
+        """Note an event with this transaction; False when it was noted before, also by one that commits just now."""
+        ...
+
+    async def prune(self, *, before: datetime, limit: int) -> int:
+        """Forget up to `limit` events that were received before then; return how many."""
+        ...
+
+
+class SessionEnds(Protocol):
+    """The sessions that have ended. Every method raises Unavailable when the database does not answer."""
+
+    async def find(self, session_id: SessionId) -> SessionEnd | None: ...
+
+    async def put(self, end: SessionEnd) -> bool:
+        """Store an end; False, and nothing changes, unless its sequence is above that of the one that is known."""
+        ...
+
+    async def prune(self, *, before: datetime, limit: int) -> int:
+        """Forget up to `limit` sessions that ended before then and have no artifact left; return how many."""
+        ...
+
+
 class Transaction(Protocol):
     @property
     def artifacts(self) -> ArtifactRepository: ...
+
+    @property
+    def inbox(self) -> Inbox: ...
+
+    @property
+    def session_ends(self) -> SessionEnds: ...
 
 
 class Database(Protocol):

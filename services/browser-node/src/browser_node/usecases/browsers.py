@@ -52,8 +52,9 @@ class _Hosting:
         self.browser: LiveBrowser | None = None
         # Monotonic seconds; set when the browser is up.
         self.deadline: float | None = None
-        # When it was last set, by the same clock.
+        # When it was last set, by the same clock, and when control was.
         self.deadline_set = 0.0
+        self.control_set = 0.0
 
     def reported(self) -> RunningBrowser:
         """Return what a heartbeat says of it."""
@@ -61,7 +62,11 @@ class _Hosting:
         if self.browser is None:
             return RunningBrowser(session_id, epoch)
         return RunningBrowser(
-            session_id, epoch, client_count=self.browser.client_count, input_idle=self.browser.input_idle
+            session_id,
+            epoch,
+            client_count=self.browser.client_count,
+            viewer_count=self.browser.viewer_count,
+            input_idle=self.browser.input_idle,
         )
 
 
@@ -150,11 +155,21 @@ class Browsers:
 
     def set_deadline(self, session_id: SessionId, epoch: int, remaining: timedelta) -> None:
         """Move the node's own deadline. Raises StaleEpoch, BrowserNotFound."""
+        hosting, _ = self._up(session_id, epoch)
+        self._limit(hosting, remaining)
+
+    def set_control(self, session_id: SessionId, epoch: int, generation: int, *, held: bool) -> None:
+        """Say that a person has taken control, or handed it back. Raises StaleEpoch, BrowserNotFound."""
+        hosting, browser = self._up(session_id, epoch)
+        hosting.control_set = self._clock.monotonic()
+        browser.set_control(generation, held=held)
+
+    def _up(self, session_id: SessionId, epoch: int) -> tuple[_Hosting, LiveBrowser]:
         self._roster.check(session_id, epoch)
         hosting = self._hostings.get(session_id)
         if hosting is None or hosting.order.epoch != epoch or hosting.browser is None:
             raise BrowserNotFound("No browser of this session runs here.")
-        self._limit(hosting, remaining)
+        return hosting, hosting.browser
 
     async def enforce_deadlines(self) -> None:
         """Do one pass: end every browser whose deadline has passed."""
@@ -184,6 +199,11 @@ class Browsers:
 
     # ---- what a heartbeat says, and what its answer means
 
+    @property
+    def warm_count(self) -> int:
+        """How many browsers stand ready for sessions to come."""
+        return self._launcher.warm_count
+
     def running(self) -> list[RunningBrowser]:
         """Everything that runs, starting browsers included; what is about to end is not."""
         return [hosting.reported() for hosting in self._hostings.values() if not hosting.end.done()]
@@ -200,8 +220,8 @@ class Browsers:
     def apply(self, reported: Sequence[RunningBrowser], assignments: Sequence[Assignment], *, sent: float) -> None:
         """Bring the browsers that were reported in line with what session-api wants.
 
-        `sent` is when the report left, by the monotonic clock: the answer may be older than a deadline that was set
-        since, by an extension, and must not move it back.
+        `sent` is when the report left, by the monotonic clock: the answer may be older than a deadline or a control
+        that was set since, by an extension or a taking, and must not move it back.
         """
         wanted = reconcile(reported, assignments)
         for browser in wanted.stops:
@@ -212,11 +232,17 @@ class Browsers:
                     hosting, BrowserEnd(CloseReason.NODE_LOST, "The session does not belong here."), report=False
                 )
         for assignment in wanted.deadlines:
-            hosting = self._hostings.get(assignment.session_id)
-            if hosting is not None and hosting.deadline_set > sent:
-                continue
             with contextlib.suppress(BrowserNotFound, StaleEpoch):
-                self.set_deadline(assignment.session_id, assignment.epoch, assignment.remaining)
+                self._follow(assignment, *self._up(assignment.session_id, assignment.epoch), sent=sent)
+
+    def _follow(self, assignment: Assignment, hosting: _Hosting, browser: LiveBrowser, *, sent: float) -> None:
+        if hosting.deadline_set <= sent:
+            self._limit(hosting, assignment.remaining)
+        if hosting.control_set <= sent:
+            if assignment.control_generation:
+                browser.set_control(assignment.control_generation, held=True)
+            else:
+                browser.release_control()
 
     # ---- clients
 

@@ -101,6 +101,7 @@ class Membership:
             ended=ended,
             draining=self._browsers.draining or self._browsers.crowded,
             pressure=self._machine.pressure,
+            warm_count=self._browsers.warm_count,
         )
         sent = self._clock.monotonic()
         instructions = await self._gateway.heartbeat(registration, report)

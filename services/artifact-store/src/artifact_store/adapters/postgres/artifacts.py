@@ -1,5 +1,6 @@
 """The `artifact` table."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import asyncpg
@@ -20,8 +21,11 @@ from fleetkit.paging import Page, PageRequest
 from fleetkit.postgres import Connection
 
 _COLUMNS = """id, organization_id, session_id, run_id, kind, state, display_name, content_type, blob_key, size_bytes,
-    sha256, failure_message, create_time, update_time, end_time, finish_tries, lease_expire_time, revision"""
-_SELECT = f"SELECT {_COLUMNS} FROM artifacts.artifact"  # our own column names
+    sha256, failure_message, create_time, update_time, end_time, finish_tries, lease_expire_time, revision,
+    delete_time"""
+_SESSION_END = """(SELECT ended.end_time FROM artifacts.session_end ended
+    WHERE ended.session_id = artifact.session_id AND ended.organization_id = artifact.organization_id)"""
+_SELECT = f"SELECT {_COLUMNS}, {_SESSION_END} AS session_end_time FROM artifacts.artifact"  # our own column names
 
 
 class PostgresArtifactRepository:
@@ -31,7 +35,7 @@ class PostgresArtifactRepository:
         self._connection = connection
 
     async def get(self, artifact_id: ArtifactId) -> Artifact:
-        row = await self._connection.fetchrow(f"{_SELECT} WHERE id = $1", artifact_id)
+        row = await self._connection.fetchrow(f"{_SELECT} WHERE id = $1 AND delete_time IS NULL", artifact_id)
         if row is None:
             raise ArtifactNotFound("There is no such artifact.")
         return _artifact(row)
@@ -43,7 +47,7 @@ class PostgresArtifactRepository:
     async def add(self, artifact: Artifact) -> None:
         tag = await self._connection.execute(
             f"""INSERT INTO artifacts.artifact ({_COLUMNS})
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
                 ON CONFLICT (id) DO NOTHING""",  # our own column names
             *_values(artifact),
         )
@@ -55,7 +59,7 @@ class PostgresArtifactRepository:
                 organization_id = $2, session_id = $3, run_id = $4, kind = $5, state = $6, display_name = $7,
                 content_type = $8, blob_key = $9, size_bytes = $10, sha256 = $11, failure_message = $12,
                 create_time = $13, update_time = $14, end_time = $15, finish_tries = $16, lease_expire_time = $17,
-                revision = $18
+                revision = $18, delete_time = $19
                 WHERE id = $1 AND revision = $18 - 1""",
             *_values(artifact),
         )
@@ -65,7 +69,7 @@ class PostgresArtifactRepository:
         after_time, after_id = _position(page.after)
         rows = await self._connection.fetch(
             f"""{_SELECT}
-                WHERE organization_id = $1 AND session_id = $2 AND ($3::text IS NULL OR kind = $3)
+                WHERE organization_id = $1 AND session_id = $2 AND delete_time IS NULL AND ($3::text IS NULL OR kind = $3)
                   AND ($4::timestamptz IS NULL OR (create_time, id) > ($4, $5))
                 ORDER BY create_time, id LIMIT $6""",
             query.organization_id,
@@ -88,13 +92,44 @@ class PostgresArtifactRepository:
         )
         return None if row is None else _artifact(row)
 
-    async def abandoned(self, *, before: datetime) -> Artifact | None:
+    async def abandoned(self, *, before: datetime, unheard_before: datetime) -> Artifact | None:
         row = await self._connection.fetchrow(
-            f"""{_SELECT} WHERE state = 'PENDING' AND update_time < $1
+            f"""{_SELECT}
+                WHERE state = 'PENDING' AND update_time < $1 AND ({_SESSION_END} < $1 OR update_time < $2)
                 ORDER BY create_time LIMIT 1 FOR UPDATE SKIP LOCKED""",
             before,
+            unheard_before,
         )
         return None if row is None else _artifact(row)
+
+    async def expired(
+        self, *, now: datetime, ended_before: Mapping[ArtifactKind, datetime], limit: int
+    ) -> Sequence[Artifact]:
+        rows = await self._connection.fetch(
+            f"""{_SELECT} WHERE delete_time IS NOT NULL AND lease_expire_time <= $1
+                ORDER BY delete_time LIMIT $2 FOR UPDATE SKIP LOCKED""",
+            now,
+            limit,
+        )
+        for kind, time in ended_before.items():
+            rows += await self._connection.fetch(
+                f"""{_SELECT}
+                    WHERE kind = $1 AND state IN ('STORED', 'FAILED') AND delete_time IS NULL AND EXISTS (
+                        SELECT FROM artifacts.session_end ended WHERE ended.end_time <= $2
+                          AND ended.session_id = artifact.session_id
+                          AND ended.organization_id = artifact.organization_id)
+                    LIMIT $3 FOR UPDATE SKIP LOCKED""",
+                kind.value,
+                time,
+                limit - len(rows),
+            )
+        return [_artifact(row) for row in rows]
+
+    async def remove(self, artifact: Artifact) -> None:
+        tag = await self._connection.execute(
+            "DELETE FROM artifacts.artifact WHERE id = $1 AND revision = $2", artifact.id, artifact.revision
+        )
+        _expect_one(tag)
 
     async def renew(self, artifact: Artifact, *, lease_expire_time: datetime) -> bool:
         tag = await self._connection.execute(
@@ -142,6 +177,7 @@ def _values(artifact: Artifact) -> list[object]:
         artifact.finish_tries,
         artifact.lease_expire_time,
         artifact.revision,
+        artifact.delete_time,
     ]
 
 
@@ -166,4 +202,6 @@ def _artifact(row: asyncpg.Record) -> Artifact:
         end_time=row["end_time"],
         finish_tries=row["finish_tries"],
         lease_expire_time=row["lease_expire_time"],
+        delete_time=row["delete_time"],
+        session_end_time=row["session_end_time"],
     )

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from artifact_store.adapters.postgres.artifacts import PostgresArtifactRepository
+from artifact_store.adapters.postgres.inbox import PostgresInbox
+from artifact_store.adapters.postgres.session_ends import PostgresSessionEnds
 from fleetkit import postgres
 from fleetkit.settings import Secret
 
@@ -15,6 +17,8 @@ MIGRATIONS = "artifact_store.adapters.postgres.migrations"
 @dataclass(frozen=True, slots=True)
 class PostgresTransaction:
     artifacts: PostgresArtifactRepository
+    inbox: PostgresInbox
+    session_ends: PostgresSessionEnds
 
 
 class PostgresDatabase:
@@ -27,7 +31,11 @@ class PostgresDatabase:
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
         with postgres.typed_errors():
             async with self._pool.acquire(timeout=5) as connection, connection.transaction():
-                yield PostgresTransaction(PostgresArtifactRepository(connection))
+                yield PostgresTransaction(
+                    artifacts=PostgresArtifactRepository(connection),
+                    inbox=PostgresInbox(connection),
+                    session_ends=PostgresSessionEnds(connection),
+                )
 
 
 @contextlib.asynccontextmanager

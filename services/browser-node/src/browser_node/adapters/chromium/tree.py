@@ -2,15 +2,16 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from browser_node.adapters.chromium.accounts import Accounts
 from browser_node.adapters.chromium.confinement import Confinement, Enclosure
 from browser_node.adapters.chromium.folders import BrowserFolders, Scratch
-from browser_node.adapters.chromium.kinds import arguments
 from browser_node.adapters.chromium.pipe import Pipe, PipeEnds, PipeReader
 from browser_node.adapters.chromium.process import ChromeProcess, log_tail
+from browser_node.adapters.chromium.program import Program
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class BrowserTree:
         self._process: ChromeProcess | None = None
         self._pipe: Pipe | None = None
         self._removed = False
+        self._last: list[Callable[[], Awaitable[None]]] = []
         self._exited = asyncio.Event()
         self.exit_code: int | None = None
         self.enclosure: Enclosure | None = None
@@ -44,19 +46,21 @@ class BrowserTree:
             raise RuntimeError("there is no process yet")
         return self._process.pid
 
-    async def plant(self, program: Path, reader: PipeReader, *, sandboxed: bool) -> Pipe:
+    async def plant(self, program: Program, reader: PipeReader, *, flags: Sequence[str] = ()) -> Pipe:
         """Make the folders, start the processes and open the pipe. Raises OSError."""
         # A task of its own: a caller that is cancelled leaves it to `remove` to wait for.
-        self._planting = asyncio.create_task(asyncio.to_thread(self._plant, program, sandboxed))
+        self._planting = asyncio.create_task(asyncio.to_thread(self._plant, program, flags))
         ends = await asyncio.shield(self._planting)
         self._pipe = await Pipe.open(ends, reader)
         self._watch = asyncio.create_task(self._wait_exit())
         return self._pipe
 
-    def _plant(self, program: Path, sandboxed: bool) -> PipeEnds:
+    def _plant(self, program: Program, flags: Sequence[str]) -> PipeEnds:
         self.folders = self._scratch.make(self._place, self.user)
+        if program.template is not None:
+            program.template.copy(self.folders.profile, self.user)
         ends = PipeEnds.create()
-        command = arguments(program, self.folders.profile, sandboxed=sandboxed)
+        command = program.command(self.folders.profile, flags)
         try:
             self.enclosure = self._confinement.enclose(self.folders, self.user)
             self._process = ChromeProcess.spawn(command, self.folders, self.user, ends, self.enclosure)
@@ -95,6 +99,10 @@ class BrowserTree:
             if self._process is not None:
                 await self._process.collect()
 
+    def finally_do(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Let `remove` do something more once no process is left. It must not raise."""
+        self._last.append(action)
+
     async def log_tail(self) -> str:
         return await asyncio.to_thread(log_tail, self.folders.log)
 
@@ -112,6 +120,8 @@ class BrowserTree:
             await self._process.exited()
         if self.enclosure is not None and self.enclosure.group is not None:
             await asyncio.to_thread(self.enclosure.group.remove)
+        for action in self._last:
+            await action()
         if self.folders.root != Path():
             await asyncio.to_thread(self._scratch.wipe, self.folders)
         self._accounts.give_back(self._place)
