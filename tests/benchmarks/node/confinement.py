@@ -16,6 +16,7 @@ from browser_node.adapters.chromium.accounts import claimed_accounts
 from browser_node.adapters.chromium.browser import BrowserPipe
 from browser_node.adapters.chromium.confinement import Confinement, confining
 from browser_node.adapters.chromium.folders import Scratch
+from browser_node.adapters.chromium.program import Program
 from browser_node.adapters.chromium.tree import BrowserTree
 from browser_node.domain.limits import SessionLimits
 from tests.benchmarks.report import Row, print_table, write_json
@@ -24,12 +25,12 @@ from tests.support.real_browsers import chrome_program, short_folder
 _GOAL = 1.1
 
 
-async def start(tree: BrowserTree, program: Path) -> float:
+async def start(tree: BrowserTree, program: Program) -> float:
     """Return the milliseconds from nothing to the first answer; the browser is gone afterwards."""
     began = time.perf_counter()
     try:
         pipe = BrowserPipe()
-        pipe.open((await tree.plant(program, pipe, sandboxed=True)).write)
+        pipe.open((await tree.plant(program, pipe)).write)
         await pipe.call("Browser.getVersion")
         return (time.perf_counter() - began) * 1000
     finally:
@@ -52,7 +53,7 @@ async def measure(rounds: int) -> list[Row]:
             "walls": lambda: replace(full, groups=None),
             "groups and walls": lambda: full,
         }
-        program = await asyncio.to_thread(chrome_program)
+        program = Program(path=await asyncio.to_thread(chrome_program), product="", sandboxed=True)
         times: dict[str, list[float]] = {kind: [] for kind in kinds}
         for _ in range(rounds):
             for kind, confinement in kinds.items():
