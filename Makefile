@@ -15,7 +15,7 @@ ARGS ?=
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 export BUF_CACHE_DIR := $(CURDIR)/.venv/.buf
 
-.PHONY: help install demo up test test-unit simulate bench bench-control check check-lint check-types check-layers \
+.PHONY: help install demo up test test-unit simulate bench bench-leaks bench-control check check-lint check-types check-layers \
 	check-protos check-deploy protos format lock clean
 
 help: ## list the targets
@@ -41,6 +41,9 @@ simulate: install ## a million simulated schedules of the control plane; ARGS="-
 
 bench: install ## first figures, as ratios to raw Chrome, into bench-output/
 	@$(PYTHON) -m tests.benchmarks $(ARGS)
+
+bench-leaks: install ## 60 sessions on one node, half of them ended hard, and what is left; into bench-output/
+	@$(PYTHON) -m tests.benchmarks.node.leaks $(ARGS)
 
 bench-control: install ## the control plane at 1,000 nodes and 10,000 sessions, into bench-output/
 	@$(PYTHON) -m tests.benchmarks.control $(ARGS)

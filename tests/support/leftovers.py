@@ -6,6 +6,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from browser_node.adapters.chromium.confinement import groups_name
 from browser_node.adapters.chromium.processes import all_processes
 from tests.support.real_browsers import processes_of
 
@@ -22,14 +23,14 @@ class Leftovers:
     mounts: int
 
     @classmethod
-    def now(cls, *, node: int, scratch: Path) -> "Leftovers":
+    def now(cls, *, node: int, state_dir: Path, scratch: Path) -> "Leftovers":
         """Look at the node with this process ID."""
         below = descendants(node)
         return cls(
             processes=sum(not zombie for zombie in below.values()),
             zombies=sum(below.values()),
             folders=len(list(scratch.iterdir())) if scratch.is_dir() else 0,
-            groups=_groups(node),
+            groups=_groups(node, groups_name(state_dir)),
             descriptors=len(list(Path(f"/proc/{node}/fd").iterdir())),
             mounts=len(Path(f"/proc/{node}/mountinfo").read_text().splitlines()),
         )
@@ -84,13 +85,13 @@ def _send(pids: list[int], number: signal.Signals) -> None:
             continue
 
 
-def _groups(node: int) -> int:
-    """Count control groups of browsers below the group of the node, in every tree."""
+def _groups(node: int, name: str) -> int:
+    """Count control groups of a node's browsers, in every tree."""
     root = Path("/sys/fs/cgroup")
     lines = Path(f"/proc/{node}/cgroup").read_text().splitlines()
     found = 0
     for line in lines:
         _, controllers, path = line.split(":", 2)
         own = root / controllers.split(",")[0] / path.lstrip("/")
-        found += sum(1 for folder in own.glob("browserfleet-*/s*") if folder.is_dir())
+        found += sum(1 for folder in own.glob(f"{name}/s*") if folder.is_dir())
     return found

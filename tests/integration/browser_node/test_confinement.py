@@ -24,14 +24,14 @@ OTHER = SessionId("pbs_" + "1" * 26)
 _EAT_MEMORY = "window.kept = []; for (;;) kept.push(new Uint8Array(8 << 20).fill(1))"
 _START_WORKERS = """
 const code = URL.createObjectURL(new Blob(['for (;;);']));
-for (let n = 0; n < 300; n++) new Worker(code);
+for (let n = 0; n < 150; n++) new Worker(code);
 """
 
 
 @pytest.fixture
 async def host() -> AsyncIterator[Host]:
     assert os.geteuid() == 0, "groups and walls take root: sudo make test"
-    async with hosting_real_browsers(SessionLimits(memory_bytes=400 << 20, pids=220, cpus=0.8)) as host:
+    async with hosting_real_browsers(SessionLimits(memory_bytes=400 << 20, pids=200, cpus=0.8)) as host:
         yield host
 
 
@@ -170,7 +170,7 @@ async def test_a_bomb_of_workers_leaves_its_neighbour_alone(host: Host) -> None:
     bomb = await Page(browser).open()
 
     bomb.begin(_START_WORKERS)
-    for _ in range(20):
+    for _ in range(10):
         assert await answers(neighbour) == 42
         await asyncio.sleep(0.1)
 
@@ -178,7 +178,7 @@ async def test_a_bomb_of_workers_leaves_its_neighbour_alone(host: Host) -> None:
     assert enclosure is not None
     assert enclosure.group is not None
     pids = next(door.parent for door in enclosure.group.doors if (door.parent / "pids.max").exists())
-    assert int(await asyncio.to_thread((pids / "pids.current").read_text)) <= 220
+    assert int(await asyncio.to_thread((pids / "pids.current").read_text)) <= 200
     # It ends like any other.
     folder = browser._tree.folders.root
     await host.browsers.stop(SESSION, 1, CloseReason.USER_REQUESTED)

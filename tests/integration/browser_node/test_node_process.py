@@ -87,7 +87,9 @@ async def test_reports_say_how_idle_the_browsers_and_how_busy_the_machine_is(
 ) -> None:
     await node.start_browser()
 
-    await until(lambda: fleet.running == [SESSION] and fleet.heartbeats[-1].HasField("pressure"))
+    # A report of before the browser was up says nothing of its idling.
+    await until(lambda: fleet.running == [SESSION] and fleet.heartbeats[-1].running[0].HasField("input_idle"))
+    await until(lambda: fleet.heartbeats[-1].HasField("pressure"))
 
     report = fleet.heartbeats[-1]
     assert report.running[0].input_idle.ToTimedelta() > timedelta(0)
@@ -169,7 +171,7 @@ async def test_a_restarted_node_ends_what_hung_and_stores_what_was_left(fleet: F
         await second.start()
 
         assert await asyncio.to_thread(alive, pids) == []
-        left = await asyncio.to_thread(Leftovers.now, node=second.pid, scratch=folder / "b")
+        left = await asyncio.to_thread(Leftovers.now, node=second.pid, state_dir=folder / "state", scratch=folder / "b")
         assert (left.processes, left.zombies, left.folders, left.groups) == (0, 0, 0, 0)
         await until(lambda: any(body == FILE for _, body in fleet.uploads))
         assert await second.end(signal.SIGTERM) == 0

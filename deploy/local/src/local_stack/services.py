@@ -149,6 +149,8 @@ class ServicePlan:
                 # Two nodes and everything else share this machine.
                 "FLEET_WARM_BROWSERS": "1",
                 "FLEET_ALLOW_NO_SANDBOX": str(self.options.allow_no_sandbox).lower(),
+                # A person's disk may be well filled and have room all the same.
+                "FLEET_DISK_FULL_PERCENT": "98",
                 # People try their own web applications; the stack's own servers stay out of pages' reach.
                 "FLEET_EGRESS_ALLOW": "127.0.0.0/8,::1",
                 "FLEET_EGRESS_OWN_PORTS": ",".join(str(port) for port in self.ports.occupied),

@@ -123,10 +123,15 @@ class DiskSpool:
             if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1 or (owner is not None and facts.st_uid != owner):
                 raise ValueError(f"{source} is not a file of the browser's own")
             path = self._open(artifact)
-            if not _moved(source, path, facts):
-                with os.fdopen(descriptor, "rb", closefd=False) as reading, path.open("wb") as writing:
-                    shutil.copyfileobj(reading, writing, 1 << 20)
-                source.unlink(missing_ok=True)
+            try:
+                if not _moved(source, path, facts):
+                    with os.fdopen(descriptor, "rb", closefd=False) as reading, path.open("wb") as writing:
+                        shutil.copyfileobj(reading, writing, 1 << 20)
+                    source.unlink(missing_ok=True)
+            except BaseException:
+                # Half a file must not be taken for a whole one after a restart.
+                self._remove(path.name.removesuffix(_OPEN))
+                raise
         finally:
             os.close(descriptor)
         return self._commit(path)
@@ -212,8 +217,12 @@ def _write_safely(path: Path, text: str) -> None:
     """Write a whole file or leave the old one, readable by nobody else."""
     fresh = path.with_suffix(".new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
     fresh.replace(path)

@@ -8,9 +8,10 @@ import asyncio
 import contextlib
 import ctypes
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from browser_node.adapters.chromium.processes import read_process
+from browser_node.adapters.chromium.processes import ProcessInfo, read_process
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -33,11 +34,27 @@ class OrphanCollector:
         await asyncio.to_thread(self._collect)
 
     def _collect(self) -> None:
-        zombies = {pid for pid in _children() if (info := read_process(pid)) is not None and info.zombie}
+        zombies = {info.pid for info in _zombies()}
         for pid in zombies & self._seen:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
+            _wait_for(pid)
         self._seen = zombies - self._seen
+
+
+def collect_zombies(matches: Callable[[ProcessInfo], bool]) -> None:
+    """Collect ended children that match now: nobody may be waiting for them."""
+    for info in _zombies():
+        if matches(info):
+            _wait_for(info.pid)
+
+
+def _zombies() -> list[ProcessInfo]:
+    infos = map(read_process, _children())
+    return [info for info in infos if info is not None and info.zombie]
+
+
+def _wait_for(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
 
 
 def _children() -> set[int]:

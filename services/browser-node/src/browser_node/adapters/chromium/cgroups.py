@@ -24,7 +24,7 @@ _PERIOD_US = 100_000
 # Above this share of its limit a browser is slowed down and its caches are taken, before the kernel ends a process.
 _HIGH = 0.75
 _ENDING = timedelta(seconds=5)
-_REMOVING = timedelta(seconds=2)
+_REMOVING = timedelta(seconds=5)
 _POLL_SECONDS = 0.01
 _WANTED = ("memory", "pids", "cpu")
 

@@ -67,7 +67,7 @@ def confining(
     limits: SessionLimits, *, state_dir: Path, scratch: Path, secrets: Sequence[Path]
 ) -> Iterator[Confinement]:
     """Choose what the machine allows, and take it away again at the end. Blocks for as long as leftovers end."""
-    groups = _find_groups(_name_of(state_dir), limits)
+    groups = _find_groups(groups_name(state_dir), limits)
     trial = scratch / "trial"
     trial.mkdir(mode=0o700, exist_ok=True)
     try:
@@ -93,6 +93,9 @@ def _find_groups(name: str, limits: SessionLimits) -> ControlGroups | None:
     return groups
 
 
-def _name_of(state_dir: Path) -> str:
-    """The same in every life of a node, and another for each node of the machine."""
+def groups_name(state_dir: Path) -> str:
+    """Return what the node with this state calls the place of its groups.
+
+    The same in every life of a node, and another for each node of the machine.
+    """
     return "browserfleet-" + hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:8]

@@ -155,12 +155,13 @@ def disk_usage(folder: Path) -> int:
 
 
 def end_session(pid: int, user: int | None) -> bool:
-    """End every process of a browser: those of its user where it has one, else those of its session. Blocks."""
+    """End every process of a browser. Blocks."""
+    return end_processes(lambda info: belongs_to_session(info, pid, user), within=_ENDING)
 
-    def is_of_browser(info: ProcessInfo) -> bool:
-        return info.session == pid or (user is not None and info.user == user)
 
-    return end_processes(is_of_browser, within=_ENDING)
+def belongs_to_session(info: ProcessInfo, pid: int, user: int | None) -> bool:
+    """Whether a process is one of a browser: of its user where it has one, or of its session."""
+    return info.session == pid or (user is not None and info.user == user)
 
 
 def _boot_id() -> str:

@@ -6,8 +6,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from browser_node.adapters.chromium.adoption import collect_zombies
 from browser_node.adapters.chromium.confinement import Enclosure
-from browser_node.adapters.chromium.folders import BrowserFolders, end_session
+from browser_node.adapters.chromium.folders import BrowserFolders, belongs_to_session, end_session
 from browser_node.adapters.chromium.pipe import PipeEnds
 from browser_node.adapters.chromium.processes import exited
 
@@ -68,6 +69,10 @@ class ChromeProcess:
     async def end(self) -> bool:
         """End every process of the tree now. False when some would not."""
         return await asyncio.to_thread(self._end)
+
+    async def collect(self) -> None:
+        """Collect what has ended of the tree, when the main process has been: a zombie keeps the group."""
+        await asyncio.to_thread(collect_zombies, lambda info: belongs_to_session(info, self.pid, self.user))
 
     def _end(self) -> bool:
         group = self.enclosure.group

@@ -96,6 +96,8 @@ class BrowserTree:
             self._pipe.close()
         if self._watch is not None:
             await self._exited.wait()
+            if self._process is not None:
+                await self._process.collect()
 
     def finally_do(self, action: Callable[[], Awaitable[None]]) -> None:
         """Let `remove` do something more once no process is left. It must not raise."""

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import math
 import os
 import signal
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Never
@@ -23,6 +25,8 @@ _SILENT_TICKS = 5
 _STARVED_TICKS = 30
 # Every so many ticks, and every tick while the last look found more than half of what the session may use.
 _DISK_TICKS = 5
+# A process that the kernel ended for memory takes its time to be gone: what it holds is given back first.
+_OOM_MEMORY = timedelta(seconds=5)
 _EXIT_CODE_TIMEOUT = timedelta(seconds=1)
 # A disk with less than this left is full for Chrome: it does not open its databases any more.
 _NO_ROOM_BYTES = 1 << 20
@@ -36,6 +40,8 @@ class Vitals:
         self._multiplexer = multiplexer
         self._closed = closed
         self._oom_kills = 0
+        # Monotonic seconds of the look that found the last one.
+        self._oom_time = -math.inf
 
     async def ended(self) -> BrowserEnd:
         """Wait until the browser has ended by itself, or has to."""
@@ -57,7 +63,8 @@ class Vitals:
         """Say why a browser that is gone, or about to be, has ended."""
         await self._tree.exited_within(_EXIT_CODE_TIMEOUT)
         code = self._tree.exit_code
-        if code == -signal.SIGKILL and await asyncio.to_thread(self._new_oom_kills) > 0:
+        await asyncio.to_thread(self._new_oom_kills)
+        if code == -signal.SIGKILL and time.monotonic() - self._oom_time < _OOM_MEMORY.total_seconds():
             return BrowserEnd(CloseReason.OUT_OF_MEMORY, "The browser used more memory than a session may.")
         if await asyncio.to_thread(_has_no_room, self._tree.folders.root):
             return BrowserEnd(CloseReason.DISK_FULL, "The browser ended on a full disk.")
@@ -104,7 +111,7 @@ class Vitals:
     async def _count_oom_kills(self) -> Never:
         while True:
             if count := await asyncio.to_thread(self._new_oom_kills):
-                log.warning("out of memory: the kernel ended %d processes of a browser, which goes on", count)
+                log.warning("out of memory: the kernel ended %d processes of a browser", count)
             await asyncio.sleep(_TICK.total_seconds())
 
     def _new_oom_kills(self) -> int:
@@ -112,6 +119,8 @@ class Vitals:
         if enclosure is None or enclosure.group is None:
             return 0
         before, self._oom_kills = self._oom_kills, enclosure.group.oom_kills()
+        if self._oom_kills > before:
+            self._oom_time = time.monotonic()
         return self._oom_kills - before
 
 
