@@ -112,25 +112,25 @@ class DurableConsumer:
         dead_letters = DeadLetters(stream, consumer=self._plan.name)
         room = asyncio.Semaphore(_AT_ONCE)
         async with _left(subscription), OwnedTasks() as work:
-            async for message in self._messages(subscription):
+            while True:
+                # Before the fetch: a message that waited here for room would come to somebody else meanwhile.
                 await room.acquire()
+                message = await self._next(subscription)
                 work.start(self._process(message, dead_letters)).add_done_callback(lambda _: room.release())
-        raise Stalled("the subscription ended")
 
-    async def _messages(self, subscription: Subscription) -> AsyncIterator[Msg]:
+    async def _next(self, subscription: Subscription) -> Msg:
         progressed = time.monotonic()
         while True:
             try:
                 # One at a time: a larger batch holds its first message back until it is full.
                 (message,) = await subscription.fetch(1, timeout=_FETCH_SECONDS)
             except TimeoutError:
-                if time.monotonic() - progressed < self._plan.watchdog_interval.total_seconds():
-                    continue
-                await self._check_progress(subscription)
+                if time.monotonic() - progressed >= self._plan.watchdog_interval.total_seconds():
+                    await self._check_progress(subscription)
+                    progressed = time.monotonic()
             else:
                 self._figures.delivered(lag=message.metadata.num_pending)
-                yield message
-            progressed = time.monotonic()
+                return message
 
     async def _check_progress(self, subscription: Subscription) -> None:
         """Raise Stalled when messages wait; an error of NATS when the consumer is gone."""
