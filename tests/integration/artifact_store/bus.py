@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import asyncpg
 from nats.aio.client import Client
@@ -88,3 +90,17 @@ class Tables:
             return rows
         finally:
             await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def refusing(admin_dsn: str, dsn: str) -> AsyncIterator[None]:
+    """Have a database cut every connection and take none within the block."""
+    name = urlsplit(dsn).path.removeprefix("/")
+    admin = await asyncpg.connect(admin_dsn)
+    try:
+        await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        yield
+    finally:
+        await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        await admin.close()

@@ -15,10 +15,12 @@ from fleetkit.settings import Secret
 from local_stack.ports import PortBook
 from local_stack.probes import grpc_serving
 from local_stack.servers.nats import NatsServer, RunningNats
+from local_stack.servers.postgres import RunningPostgres
 from local_stack.servers.running import kept_running
-from tests.integration.artifact_store.bus import Bus, Tables
+from tests.integration.artifact_store.bus import Bus, Tables, refusing
 from tests.integration.artifact_store.service import Artifact, Setup, another, running
 from tests.support.artifact_ends import an_event
+from tests.support.waiting import eventually
 
 # Field 127, which no schema has yet.
 _FIELD_OF_THE_FUTURE = b"\xfa\x07\x03abc"
@@ -107,6 +109,24 @@ async def test_poison_and_newer_schemas_do_not_block_what_follows(listener: List
     assert {letter.subject for letter in letters} == {f"dead.v1.artifact-store.{subject}"}
     assert sorted(letter.data or b"" for letter in letters) == sorted(poison)
     assert all((letter.headers or {})["Fleet-Dead-Reason"] for letter in letters)
+
+
+async def test_events_that_come_while_postgres_is_away_are_applied_when_it_is_back(
+    listener: Listener, postgres: RunningPostgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with listener.started() as (_, bus), running(listener.setup):
+        await bus.publish(an_event(session_id=_session(1)))
+        await listener.tables.has_ends(1)
+        async with refusing(postgres.dsn, listener.tables.dsn):
+            await bus.publish(an_event(session_id=_session(2)))
+
+            async def comes_again() -> bool:
+                info = await bus.consumer()
+                return bool(info and info.num_redelivered)
+
+            await eventually(comes_again, within=20, what="the event comes again")
+        await listener.tables.has_ends(2)
+        await bus.settled(messages=2)
 
 
 async def test_without_the_bus_everything_is_served_and_what_was_missed_is_caught_up(listener: Listener) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
@@ -122,6 +122,21 @@ async def test_a_handler_that_raises_at_every_delivery_blocks_nobody_and_ends_in
     letter = await bus.jetstream().get_last_msg(DEAD_LETTERS_STREAM, f"dead.v1.{reader.plan.name}.>")
     assert letter.data == b"poison"
     assert (letter.headers or {})["Fleet-Dead-Reason"] == "the consumer failed: ZeroDivisionError"
+
+
+async def test_a_subscription_that_brings_nothing_while_messages_wait_is_made_anew(
+    nats_server: RunningNats, bus: Client, reader: Reader, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = bus.jetstream()
+    reader.plan = replace(reader.plan, watchdog_interval=timedelta(seconds=1))
+    async with background(_consumer(nats_server, reader).run()):
+        await _publish(bus, reader, b"first")
+        await until(lambda: reader.ended)
+        await stream.pause_consumer(EVENTS_STREAM, reader.plan.name, "2999-01-01T00:00:00Z")
+        await _publish(bus, reader, b"second")
+        await until(lambda: "made anew: 1 messages wait on the server" in caplog.text, within=20)
+        await stream.resume_consumer(EVENTS_STREAM, reader.plan.name)
+        await until(lambda: len(reader.ended) == 2)
 
 
 async def test_what_is_delivered_and_ignored_is_counted_and_what_waits_is_measured(
