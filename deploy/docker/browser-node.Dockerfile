@@ -16,6 +16,20 @@ RUN uv venv --python /usr/local/bin/python3.11 /opt/browserfleet \
  && uv pip install --python /opt/browserfleet/bin/python --no-cache --no-sources \
       --constraint requirements.lock --build-constraint requirements.lock \
       ./protos ./services/kit ./services/browser-node
+# The ad blocker knows a short list of the project's own. `--build-arg AD_BLOCKER_LISTS_PACKAGE=webext-ublock-origin-chromium`
+# adds EasyList and EasyPrivacy as that Debian package has them; their terms (GPL-3+ or CC-BY-SA-3.0+) then hold for the
+# image, and ATTRIBUTION.txt beside the extension names them.
+ARG AD_BLOCKER_LISTS_PACKAGE=
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+WORKDIR /lists
+RUN if [ -n "$AD_BLOCKER_LISTS_PACKAGE" ]; then \
+      apt-get update \
+   && apt-get download "$AD_BLOCKER_LISTS_PACKAGE" \
+   && dpkg-deb --extract ./*.deb . \
+   && rm -rf /var/lib/apt/lists/*; \
+    fi \
+ && find . -path '*/easylist/easy*.txt' -print0 \
+  | xargs -0 /opt/browserfleet/bin/python -m browser_node.adblock --output /opt/ad-blocker --list
 
 FROM python:3.11-slim-bookworm
 # tini collects the processes that a killed browser leaves. Fonts: without them pages show boxes.
@@ -30,9 +44,11 @@ RUN groupadd --gid 10001 fleet \
 # deploy/docker/browser-seccomp.json, as deploy/compose.yaml does. The node does not start browsers without a sandbox
 # unless FLEET_ALLOW_NO_SANDBOX=true says so.
 ENV FLEET_STATE_DIR=/var/lib/browserfleet \
-    FLEET_ATTACH_LISTEN=0.0.0.0:9222
+    FLEET_ATTACH_LISTEN=0.0.0.0:9222 \
+    FLEET_AD_BLOCKER_DIR=/opt/ad-blocker
 VOLUME ["/var/lib/browserfleet"]
 COPY --from=build /opt/browserfleet /opt/browserfleet
+COPY --from=build /opt/ad-blocker /opt/ad-blocker
 ENV PATH=/opt/browserfleet/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     GRPC_ENABLE_FORK_SUPPORT=0 \

@@ -62,7 +62,7 @@ async def cdp_client(url: str) -> AsyncIterator[CdpClient]:
 
 
 @contextlib.asynccontextmanager
-async def raw_chrome() -> AsyncIterator[tuple[str, psutil.Process]]:
+async def raw_chrome(*flags: str) -> AsyncIterator[tuple[str, psutil.Process]]:
     """A browser without a fleet, with a node's flags, on its own debugging port: its WebSocket URL and its process.
 
     It has no sandbox, which root's browser could not have; that makes the floor a little lower.
@@ -75,6 +75,7 @@ async def raw_chrome() -> AsyncIterator[tuple[str, psutil.Process]]:
     process = await asyncio.create_subprocess_exec(
         *command,
         "--remote-debugging-port=0",
+        *flags,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )

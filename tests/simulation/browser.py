@@ -66,6 +66,11 @@ class Browser:
     deadline: float | None = None
     # When session-api moved it last.
     move_time: float = 0.0
+    # Generation of the control lease that a person holds; 0: nobody does.
+    control: int = 0
+    # The newest one that session-api told of between heartbeats, and when.
+    control_told: int = 0
+    control_time: float = 0.0
     alarm: asyncio.TimerHandle | None = None
     clients: int = 0
     # Since when somebody has been attached without a break.

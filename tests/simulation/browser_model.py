@@ -95,6 +95,16 @@ class HostedBrowsers:
         self._witness.deadline_moved(browser, remaining)
         self._limit(browser, remaining)
 
+    async def set_control(self, session_id: SessionId, epoch: int, generation: int, *, held: bool) -> None:
+        """Learn who has control. A lease that has ended does not come back, and an older one counts no more."""
+        self._check(session_id, epoch)
+        browser = self._hosted.get(session_id)
+        if browser is None or browser.epoch != epoch:
+            raise BrowserNotFound("No browser of this session runs here.")
+        if generation > browser.control_told or (generation == browser.control_told and not held):
+            browser.control_told, browser.control_time = generation, self._own_time()
+            browser.control = generation if held else 0
+
     # ---- what a heartbeat says, and what its answer means
 
     def running(self) -> list[Browser]:
@@ -111,7 +121,7 @@ class HostedBrowsers:
     def apply(self, reported: list[Browser], assignments: list[Assignment], *, sent: float) -> None:
         """Bring what was reported in line with what session-api wants.
 
-        An answer says nothing of a deadline that was moved after its report was sent.
+        An answer says nothing of a deadline that was moved, and of control that changed, after its report was sent.
         """
         wanted = {(assignment.session_id, assignment.epoch): assignment for assignment in assignments}
         for browser in reported:
@@ -120,7 +130,10 @@ class HostedBrowsers:
                 continue
             if assignment is None:
                 self._finish(browser, CloseReason.NODE_LOST, report=False)
-            elif browser.deadline is not None and _is_heeded(browser, sent):
+                continue
+            if browser.control_time < sent:
+                browser.control = assignment.control_generation
+            if browser.deadline is not None and _is_heeded(browser, sent):
                 self._limit(browser, assignment.remaining)
 
     # ---- ends

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from fleetkit.errors import Unavailable
-from reaper.policy import Outcome, SessionId, Verdict
+from fleetkit.verdicts import Outcome, Verdict
+from reaper.policy import SessionId
 from session_api.domain import identifiers
 from tests.simulation.clocks import START
 from tests.simulation.loop import VirtualLoop

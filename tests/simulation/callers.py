@@ -13,7 +13,7 @@ from session_api.domain.caller import Caller, Scope
 from session_api.domain.identifiers import OrganizationId, SessionId
 from session_api.domain.leases import HolderKind
 from session_api.domain.session import IdleActivity, IdlePolicy, Session
-from session_api.usecases.creation import NewSession
+from session_api.usecases.admission import NewSession
 from tests.simulation.database import SimulatedDatabase
 from tests.simulation.fleet import Fleet
 from tests.simulation.invariants import Invariants

@@ -9,7 +9,7 @@ from session_api.domain.identifiers import OrganizationId, SessionId
 from session_api.domain.node import Node
 from session_api.domain.session import Session
 from session_api.domain.usage import UsageRecord
-from session_api.usecases.creation import NewSession
+from session_api.usecases.admission import NewSession
 from tests.simulation.browser_invariants import BrowserInvariants
 from tests.simulation.database import Commit
 from tests.simulation.process import Process

@@ -4,7 +4,7 @@ A statement sees what is committed when it begins, and its own transaction's cha
 until the end of the transaction; whoever wants them waits.
 """
 
-from collections.abc import Awaitable, Callable, ItemsView, Iterable, Iterator, ValuesView
+from collections.abc import Awaitable, Callable, ItemsView, Iterable, Iterator, Sequence, ValuesView
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
@@ -105,7 +105,8 @@ class OpenTransaction:
 
     @property
     def sessions(self) -> SessionRepository:
-        return cast("SessionRepository", _Statements(self, self._inner.sessions, _SESSION_LOCKS))
+        locks = {**_SESSION_LOCKS, "add_placed": self._placing}
+        return cast("SessionRepository", _Statements(self, self._inner.sessions, locks))
 
     @property
     def queue(self) -> SessionQueue:
@@ -121,7 +122,7 @@ class OpenTransaction:
             "give_up": self._silent,
             "register": self._of_that_name,
         }
-        return cast("NodeRepository", _Statements(self, self._inner.nodes, locks))
+        return cast("NodeRepository", _NodeStatements(self, self._inner.nodes, locks))
 
     @property
     def outbox(self) -> Outbox:
@@ -158,6 +159,13 @@ class OpenTransaction:
                 self._number = self._numbers.begin()
             self.tables.transaction = self._number
 
+    async def lock_free(self, lock: Lock) -> bool:
+        """Take a lock that no other transaction has, and tell (SKIP LOCKED)."""
+        if not self._locks.is_free(self, lock):
+            return False
+        await self._locks.take(self, lock)
+        return True
+
     def apply(self) -> None:
         """Bring the changes into the committed tables."""
         tables = self.tables
@@ -179,6 +187,9 @@ class OpenTransaction:
         row = self.tables.nodes[node.id]
         is_good = row.registration_id == node.registration_id and row.state is NodeState.ACTIVE and row.slots_free > 0
         return [("node", node.id)] if is_good else []
+
+    def _placing(self, session: Session, node: Node, *, now: datetime) -> list[Lock]:
+        return [*_of_request(session), *self._with_room(node)]
 
     def _with_slot(self, allocation: Allocation) -> list[Lock]:
         row = self.tables.nodes[allocation.node_id]
@@ -224,8 +235,8 @@ class _Statements:
     """A repository whose methods are statements."""
 
     def __init__(
-        self, transaction: OpenTransaction, inner: object, locks: dict[str, Any]
-    ) -> None:  # Any: see _SESSION_LOCKS
+        self, transaction: OpenTransaction, inner: Any, locks: dict[str, Any]
+    ) -> None:  # Any: one of the repositories; see _SESSION_LOCKS
         self._transaction = transaction
         self._inner = inner
         self._locks = locks
@@ -238,6 +249,13 @@ class _Statements:
             return await method(*args, **kwargs)
 
         return statement
+
+
+class _NodeStatements(_Statements):
+    async def beats(self, reports: Sequence[NodeReport]) -> object:
+        await self._transaction.begin_statement("beats", [])
+        free = [report for report in reports if await self._transaction.lock_free(("node", report.node_id))]
+        return await self._inner.beats(free)
 
 
 def _no_locks(*args: object, **kwargs: object) -> list[Lock]:
@@ -260,6 +278,7 @@ def _of_report(report: NodeReport, *, now: datetime) -> list[Lock]:
 _SESSION_LOCKS: dict[str, Any] = {
     "lock": lambda session_id: [("session", session_id)],
     "save": _of_session,
+    "save_started": lambda session, *, now: _of_session(session),
     "add": _of_request,
     "record_activity": _of_report,
 }
@@ -274,4 +293,4 @@ ORGANIZATION_LOCKS: dict[str, Any] = {
 }
 _READING_POSITIONS = frozenset({"position", "changes"})
 # Names that other repositories have too: a number too many does no harm.
-_NUMBERED = frozenset({"save", "add", "record_activity"})
+_NUMBERED = frozenset({"save", "save_started", "add", "add_placed", "record_activity"})

@@ -61,6 +61,10 @@ class Locks:
                 holder.end()
         self._holders[lock] = owner
 
+    def is_free(self, owner: Holder, lock: Lock) -> bool:
+        """Whether nobody else has a lock."""
+        return self._holders.get(lock) in {None, owner}
+
     def release(self, owner: Holder) -> None:
         """Let the next one have what a transaction held."""
         for lock in [lock for lock, holder in self._holders.items() if holder is owner]:

@@ -15,15 +15,17 @@ from session_api.domain.identifiers import NodeId, SessionId
 from session_api.domain.node import Assignment, Node, NodeReport
 from session_api.domain.session import Due, Session, SessionState
 from session_api.domain.usage import UsageRecord
-from session_api.usecases.creation import Creation
+from session_api.usecases.admission import Admission
 from session_api.usecases.ending import Ending, end_session
 from session_api.usecases.nodes import Nodes
-from session_api.usecases.ports import Beat, Intake, Transaction
+from session_api.usecases.ports import Beat, HeldSession, Intake, Transaction
 from session_api.usecases.queries import SessionQuery
 from session_api.usecases.sessions import Sessions
+from session_api.usecases.starting import Starting
 from session_api.usecases.watching import Watching, WatchItem
 from tests.simulation import isolation
 from tests.simulation.plan import Kind
+from tests.support.fleet_memory import nodes
 from tests.support.fleet_memory.nodes import MemoryNodes
 from tests.support.fleet_memory.outbox import MemoryOutbox
 from tests.support.fleet_memory.sessions import MemorySessions
@@ -62,6 +64,7 @@ def mistakes() -> list[Mistake]:
             ("a node is locked before its session", _nodes_are_locked_first, "locks", Kind.STORMY),
             ("a close that was left half-way is not finished", _closes_are_left_half_way, "liveness", Kind.STORMY),
             ("a session that nobody knows of is left to itself", _nobody_ends_it, "findable", Kind.SHORT),
+            ("heartbeats tell of control that has ended", _control_never_ends, "control", Kind.SHORT),
             ("a watch that resumes begins with the present", _resumed_watches_forget, "watch", Kind.STORMY),
             ("changes are read in the order of their numbers", _changes_are_read_by_number, "watch", Kind.STORMY),
         )
@@ -69,7 +72,7 @@ def mistakes() -> list[Mistake]:
 
 
 def _epoch_is_not_checked() -> Planting:
-    async def started(self: Creation, session: Session, browser: BrowserFacts) -> Session:
+    async def started(self: Starting, session: Session, browser: BrowserFacts) -> Session:
         async with self._database.transaction() as tx:
             current, now = await tx.sessions.lock(session.id)
             if current.state is SessionState.STARTING:
@@ -80,7 +83,7 @@ def _epoch_is_not_checked() -> Planting:
                 return running
         return current
 
-    return patch.object(Creation, "_started", started)
+    return patch.object(Starting, "_started", started)
 
 
 def _end_is_written_again() -> Planting:
@@ -101,7 +104,7 @@ def _end_is_written_again() -> Planting:
 
 
 def _slot_is_kept_when_a_start_fails() -> Planting:
-    async def fail(self: Creation, session: Session, error: FleetError) -> None:
+    async def fail(self: Starting, session: Session, error: FleetError) -> None:
         async with self._database.transaction() as tx:
             current, now = await tx.sessions.lock(session.id)
             ended = current.ended(now=now, reason=CloseReason.START_FAILED)
@@ -109,7 +112,7 @@ def _slot_is_kept_when_a_start_fails() -> Planting:
                 await tx.sessions.save(ended)
                 await tx.outbox.announce(ended, what="failed", now=now)
 
-    return patch.object(Creation, "_fail", fail)
+    return patch.object(Starting, "_fail", fail)
 
 
 def _slots_are_not_counted() -> Planting:
@@ -207,10 +210,10 @@ def _keys_are_not_looked_up() -> Iterator[None]:
 
 
 def _creates_ignore_quotas() -> Planting:
-    async def within_quota(self: Creation, tx: Transaction, caller: Caller, *, now: datetime) -> bool:
+    async def within_quota(self: Admission, tx: Transaction, caller: Caller, *, now: datetime) -> bool:
         return True
 
-    return patch.object(Creation, "_within_quota", within_quota)
+    return patch.object(Admission, "_within_quota", within_quota)
 
 
 def _organizations_are_not_locked() -> Planting:
@@ -253,6 +256,15 @@ def _nobody_ends_it() -> Planting:
         return
 
     return patch.object(Sessions, "_abandon", abandon)
+
+
+def _control_never_ends() -> Planting:
+    truth = nodes._held
+
+    def held(session: Session) -> HeldSession:
+        return replace(truth(session), control_generation=session.controls)
+
+    return patch.object(nodes, "_held", held)
 
 
 @contextmanager

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+from fleetkit.verdicts import Verdict
 from reaper.due_sessions import DueSessions
-from reaper.policy import SessionId, Verdict
+from reaper.policy import SessionId
 from reaper.sweeper import NodeSweeper, Sweeper, SweepLimits, until_answered
 from tests.simulation.bus_model import Consumer
 from tests.simulation.fleet import Fleet, NodesOfFleet, SessionsOverNetwork

@@ -13,7 +13,7 @@ from session_api.domain.browser import BrowserFacts
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.errors import BrowserStartFailed, NodeUnavailable
 from session_api.domain.session import Session
-from session_api.usecases.creation import QueuePolicy
+from session_api.usecases.admission import QueuePolicy
 from session_api.usecases.ports import Bells
 from tests.simulation.clocks import CountedIds, SkewedClock
 from tests.simulation.connection import Connection
@@ -76,6 +76,13 @@ class NodesOverNetwork:
     async def set_deadline(self, session: Session, *, remaining: timedelta) -> None:
         await self._call(
             session, lambda node: node.browsers.set_deadline(session.id, session.epoch, remaining), within=5.0
+        )
+
+    async def set_control(self, session: Session, *, generation: int, held: bool) -> None:
+        await self._call(
+            session,
+            lambda node: node.browsers.set_control(session.id, session.epoch, generation, held=held),
+            within=5.0,
         )
 
     async def _call(

@@ -26,6 +26,7 @@ class Settling:
             ("liveness", self._sessions),
             ("I12", self._nodes),
             ("I3", self._browsers),
+            ("control", self._control),
             ("I9", self._events),
             ("liveness", self._queue),
             ("watch", self._news),
@@ -66,6 +67,15 @@ class Settling:
             return f"browser and row do not match: {key[0][0]} epoch {key[0][1]} on {key[1]}"
         return ""
 
+    def _control(self) -> str:
+        """Nodes know who has control."""
+        live = self._invariants.browsers.live
+        for session in self._database.sessions():
+            holds, browser = session.control.generation if session.control else 0, live.get((session.id, session.epoch))
+            if session.state is SessionState.RUNNING and browser is not None and browser.control != holds:
+                return f"control {holds} of {session.id} is held, and {browser.node_name} knows of {browser.control}"
+        return ""
+
     def _events(self) -> str:
         if self._database.relayed < len(self._database.outbox):
             return f"{len(self._database.outbox) - self._database.relayed} rows wait in the outbox"
@@ -82,11 +92,7 @@ class Settling:
             return ""
         shares = {session.organization_id: self._share(session) for session in queued}
         waiting = [
-            Waiting(
-                session_id=session.id,
-                organization_id=session.organization_id,
-                browser_type=session.spec.browser_type,
-            )
+            Waiting(session_id=session.id, organization_id=session.organization_id, need=session.spec.need)
             for session in queued
         ]
         nodes: list[Node] = self._database.nodes()

@@ -1,9 +1,18 @@
 """A browser's pipe and a client's socket, in memory."""
 
+import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
+from browser_node.adapters.chromium.command_filter import SessionFolders
+from browser_node.adapters.chromium.connection import Connection, Control, NobodyInControl
 from browser_node.adapters.chromium.multiplexer import Multiplexer
+from browser_node.usecases.ports import CdpAccess
+from tests.support.waiting import until
+
+FOLDERS = SessionFolders(downloads=Path("/s/d"), uploads=Path("/s/u"))
+ROOT_A, ROOT_B, CHILD = "A" * 32, "B" * 32, "C" * 32
 
 
 class FakePipe:
@@ -16,10 +25,9 @@ class FakePipe:
         self.raw: list[bytes] = []
 
     def _write(self, data: bytes) -> None:
-        assert data.endswith(b"\0")
-        assert data.count(b"\0") == 1
-        self.raw.append(data[:-1])
-        self.written.append(json.loads(data[:-1]))
+        assert b"\0" not in data
+        self.raw.append(data)
+        self.written.append(json.loads(data))
 
     def say(self, text: str) -> None:
         """Let the browser say something."""
@@ -60,3 +68,67 @@ class FakeClient:
 
     def resume_reading(self) -> None:
         self.paused = False
+
+
+class Place:
+    """A client that is attached, and what the node heard of it."""
+
+    def __init__(
+        self,
+        pipe: FakePipe,
+        access: CdpAccess = CdpAccess(),  # noqa: B008  # a value
+        control: Control = NobodyInControl(),  # noqa: B008  # a value
+    ) -> None:
+        self.client = FakeClient()
+        self.contexts: list[str] = []
+        self.actions: list[str] = []
+        self.left = 0
+        self.connection = Connection(
+            multiplexer=pipe.multiplexer,
+            client=self.client,
+            folders=FOLDERS,
+            on_context=self.contexts.append,
+            on_action=self.actions.append,
+            on_leave=self._leave,
+            access=access,
+            control=control,
+        )
+
+    def _leave(self, connection: Connection) -> None:
+        self.left += 1
+
+    def say(self, message: object) -> None:
+        self.connection.receive(json.dumps(message).encode())
+
+
+async def opened(pipe: FakePipe, place: Place, method: str = "Target.attachToBrowserTarget") -> "asyncio.Task[None]":
+    """Let the client attach, up to where the browser has to answer."""
+    before = len(pipe.commands(method))
+    opening = asyncio.create_task(place.connection.open())
+    await until(lambda: len(pipe.commands(method)) > before)
+    return opening
+
+
+async def attached(
+    pipe: FakePipe,
+    root: str,
+    *,
+    is_observer: bool = False,
+    control: Control = NobodyInControl(),  # noqa: B008  # a value
+) -> Place:
+    """A client that has joined the browser with this root session."""
+    place = Place(pipe, CdpAccess(is_observer=is_observer), control)
+    opening = await opened(pipe, place)
+    pipe.answer("Target.attachToBrowserTarget", {"sessionId": root})
+    await opening
+    return place
+
+
+def child_appears(pipe: FakePipe, owner: str, child: str = CHILD, *, target: str = "T", waiting: bool = False) -> None:
+    """A session to a target comes up below a client's root."""
+    info = {"targetId": target, "type": "page"}
+    pipe.event(
+        "Target.attachedToTarget",
+        {"sessionId": child, "targetInfo": info, "waitingForDebugger": waiting},
+        session=owner,
+    )

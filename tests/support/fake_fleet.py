@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -165,11 +165,15 @@ class NodeProcess:
             "FLEET_ARTIFACT_STORE_ADDRESS": self.artifact_store_address or self.fleet.address,
             "FLEET_NODE_KEY": "bf_test",
             "FLEET_NODE_NAME": "node-under-test",
+            # The tests' pages are on loopback.
+            "FLEET_EGRESS_ALLOW": "127.0.0.0/8",
             "FLEET_GRPC_LISTEN": f"127.0.0.1:{self.grpc_port}",
             "FLEET_GRPC_ADVERTISE": f"127.0.0.1:{self.grpc_port}",
             "FLEET_ATTACH_LISTEN": f"127.0.0.1:{self.attach_port}",
             "FLEET_ATTACH_URL": f"ws://127.0.0.1:{self.attach_port}",
             "FLEET_SLOTS": "2",
+            # Tests look for the one browser that they started.
+            "FLEET_WARM_BROWSERS": "0",
             "FLEET_STATE_DIR": str(self.state_dir),
             "FLEET_SCRATCH_DIR": str(self.state_dir.parent / "b"),
             **self.extra,
@@ -193,6 +197,10 @@ class NodeProcess:
     def pid(self) -> int:
         assert self.process is not None
         return self.process.pid
+
+    def send(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
 
     async def end(self, number: signal.Signals) -> int:
         """Send a signal and return the exit code."""
@@ -219,11 +227,19 @@ class NodeProcess:
         async with channel(f"127.0.0.1:{self.grpc_port}") as opened:
             yield browser_service_pb2_grpc.BrowserServiceStub(opened)
 
-    async def start_browser(self, *, epoch: int = 1, trace: str | None = None) -> browser_pb2.Browser:
+    async def start_browser(
+        self,
+        *,
+        session_id: str = SESSION,
+        epoch: int = 1,
+        trace: str | None = None,
+        spec: browser_pb2.BrowserSpec | None = None,
+    ) -> browser_pb2.Browser:
         request = browser_service_pb2.StartBrowserRequest(
-            session_id=SESSION,
+            session_id=session_id,
             epoch=epoch,
             organization_id="o_test",
+            spec=spec,
             remaining=duration(timedelta(minutes=5)),
             artifact_token="artifact-token",
         )
@@ -242,12 +258,19 @@ class NodeProcess:
 
     def browser_pid(self) -> int:
         """The main process of the only browser. Blocks."""
+        (pid,) = self.browser_pids()
+        return pid
+
+    def browser_pids(self, *, besides: Set[int] = frozenset()) -> list[int]:
+        """The main processes of all browsers. Blocks."""
         children = [
             int(pid)
             for thread in Path(f"/proc/{self.pid}/task").iterdir()
             for pid in (thread / "children").read_text().split()
         ]
         # Orphans of ended browsers may be among them; they lead no session.
-        leaders = [pid for pid in children if (info := read_process(pid)) and info.session == pid and not info.zombie]
-        (pid,) = leaders
-        return pid
+        return [
+            pid
+            for pid in children
+            if pid not in besides and (info := read_process(pid)) and info.session == pid and not info.zombie
+        ]

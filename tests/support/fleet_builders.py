@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from fleetkit.ids import RandomIds
 from session_api.domain.browser import BrowserFacts, BrowserSpec, BrowserType
 from session_api.domain.caller import Caller, Scope
+from session_api.domain.capabilities import Capabilities
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.errors import NodeUnavailable
 from session_api.domain.identifiers import NodeId, OrganizationId, SessionId
@@ -74,6 +75,10 @@ class FakeNodes:
         self.started: list[SessionId] = []
         self.stopped: list[tuple[SessionId, CloseReason]] = []
         self.deadlines: dict[SessionId, timedelta] = {}
+        self.facts = FACTS
+        # Who has control, as nodes were told: generations of leases, and whether they are held.
+        self.controls: list[tuple[SessionId, int, bool]] = []
+        self.control_fails_with: Exception | None = None
 
     async def start_browser(self, session: Session) -> BrowserFacts:
         self.starting.set()
@@ -83,7 +88,7 @@ class FakeNodes:
         if session.allocation is not None and session.allocation.node_id in self.silent_nodes:
             raise NodeUnavailable("The node does not answer.")
         self.started.append(session.id)
-        return FACTS
+        return self.facts
 
     async def stop_browser(self, session: Session, *, reason: CloseReason) -> None:
         self.stopping.set()
@@ -94,6 +99,11 @@ class FakeNodes:
 
     async def set_deadline(self, session: Session, *, remaining: timedelta) -> None:
         self.deadlines[session.id] = remaining
+
+    async def set_control(self, session: Session, *, generation: int, held: bool) -> None:
+        if self.control_fails_with is not None:
+            raise self.control_fails_with
+        self.controls.append((session.id, generation, held))
 
 
 def _set_event() -> asyncio.Event:
@@ -126,6 +136,8 @@ def a_session(
     lifetime_limit: timedelta = timedelta(minutes=1440),
     queue_timeout: timedelta = timedelta(minutes=5),
     browser_type: BrowserType = BrowserType.CHROME,
+    spec: BrowserSpec | None = None,
+    sealed_secrets: str = "",
     labels: Mapping[str, str] | None = None,
     idle: IdlePolicy | None = None,
     allocation: Allocation | None = None,
@@ -136,7 +148,8 @@ def a_session(
     new = Session(
         id=session_id or a_session_id(),
         organization_id=organization_id,
-        spec=BrowserSpec(browser_type=browser_type),
+        spec=spec or BrowserSpec(browser_type=browser_type),
+        sealed_secrets=sealed_secrets,
         timeout=timeout,
         lifetime_limit=lifetime_limit,
         labels=labels or {},
@@ -171,6 +184,8 @@ def a_node(
     heartbeat_time: datetime = NOON,
     drain_time: datetime | None = None,
     pressure: Pressure | None = None,
+    capabilities: Capabilities | None = None,
+    warm_browsers: int = 0,
 ) -> Node:
     """Return a node in `state`: DRAINING because it stops itself, unless there is a `drain_time`."""
     return Node(
@@ -190,6 +205,8 @@ def a_node(
         drain_time=drain_time,
         is_stopping=state is NodeState.DRAINING and drain_time is None,
         pressure=pressure,
+        capabilities=capabilities or Capabilities(),
+        warm_browsers=warm_browsers,
     )
 
 
@@ -200,6 +217,7 @@ def a_new_node(
     attach_url: str = "ws://127.0.0.1:1",
     browsers: tuple[BrowserType, ...] = (BrowserType.CHROME,),
     owner_id: OrganizationId = ORGANIZATION,
+    capabilities: Capabilities | None = None,
 ) -> NewNode:
     return NewNode(
         name=name,
@@ -208,6 +226,7 @@ def a_new_node(
         slots=slots,
         browsers=dict.fromkeys(browsers, "Chrome/150.0"),
         owner_id=owner_id,
+        capabilities=capabilities or Capabilities(),
     )
 
 
@@ -230,6 +249,7 @@ def a_report(
     input_idle: timedelta | None = None,
     draining: bool = False,
     pressure: Pressure | None = None,
+    warm_browsers: int = 0,
 ) -> NodeReport:
     return NodeReport(
         node_id=registration.node_id,
@@ -250,4 +270,5 @@ def a_report(
         ],
         draining=draining,
         pressure=pressure,
+        warm_browsers=warm_browsers,
     )

@@ -1,6 +1,7 @@
 """A node's outside, in memory."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,15 +15,20 @@ from browser_node.domain.browser import (
     SessionId,
     StartOrder,
 )
+from browser_node.domain.options import BrowserOptions
 from browser_node.usecases.ports import (
+    CdpAccess,
     CdpClient,
     CdpConnection,
     Instructions,
     NodeProfile,
+    OpenTarget,
     Pressure,
     Registration,
     Report,
     SpooledArtifact,
+    ViewerConnection,
+    ViewerSocket,
 )
 from fleetkit.errors import FleetError
 
@@ -36,6 +42,7 @@ def an_order(
     epoch: int = 1,
     kind: BrowserKind = BrowserKind.CHROME,
     remaining: timedelta = timedelta(minutes=5),
+    options: BrowserOptions | None = None,
 ) -> StartOrder:
     return StartOrder(
         session_id=session_id,
@@ -44,6 +51,7 @@ def an_order(
         kind=kind,
         remaining=remaining,
         artifact_token="artifact-token",
+        options=options or BrowserOptions(),
     )
 
 
@@ -80,16 +88,36 @@ class FakeBrowser:
     def __init__(self) -> None:
         self.facts = FACTS
         self.client_count = 0
+        self.viewer_count = 0
+        # What was heard of control: generation and whether it is held; 0 stands for a release.
+        self.control: list[tuple[int, bool]] = []
         self.input_idle = timedelta(0)
         self.closing: asyncio.Event | None = None
         self.crash: asyncio.Future[BrowserEnd] = asyncio.get_running_loop().create_future()
+        self.dismissed_with: BrowserEnd | None = None
         self.closed_with: BrowserEnd | None = None
 
-    async def attach(self, client: CdpClient) -> CdpConnection:
+    @property
+    def targets(self) -> Sequence[OpenTarget]:
+        return ()
+
+    async def attach(self, client: CdpClient, access: CdpAccess) -> CdpConnection:
         raise NotImplementedError
+
+    async def watch(self, socket: ViewerSocket, *, control_generation: int | None) -> ViewerConnection:
+        raise NotImplementedError
+
+    def set_control(self, generation: int, *, held: bool) -> None:
+        self.control.append((generation, held))
+
+    def release_control(self) -> None:
+        self.control.append((0, False))
 
     async def ended(self) -> BrowserEnd:
         return await asyncio.shield(self.crash)
+
+    def dismiss(self, end: BrowserEnd) -> None:
+        self.dismissed_with = end
 
     async def close(self, end: BrowserEnd) -> None:
         self.closed_with = end
@@ -108,6 +136,7 @@ class FakeLauncher:
         self.cancelled = 0
         self.at_once = 0
         self.most_at_once = 0
+        self.warm_count = 0
 
     async def launch(self, order: StartOrder) -> FakeBrowser:
         self.asked_for.append(order.session_id)
@@ -162,6 +191,7 @@ class FakeMachine:
 
     def __init__(self) -> None:
         self.pressure: Pressure | None = None
+        self.disk_used = 0.0
 
 
 class FakeKeys:

@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import json
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -15,23 +15,41 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from websockets.asyncio.client import ClientConnection
 
-from browser_node.adapters.attach_server import AttachServer
 from browser_node.adapters.chromium.accounts import Accounts, claimed_accounts
+from browser_node.adapters.chromium.blank import BlankBrowser
 from browser_node.adapters.chromium.browser import ChromiumBrowser
+from browser_node.adapters.chromium.confinement import Confinement, confining
 from browser_node.adapters.chromium.folders import Scratch
-from browser_node.adapters.chromium.kinds import find_program
-from browser_node.adapters.chromium.launcher import BrowserPlots, ChromiumLauncher, Program
+from browser_node.adapters.chromium.handover import HandOver
+from browser_node.adapters.chromium.kinds import Model, find_program
+from browser_node.adapters.chromium.launcher import BrowserStarter, ChromiumLauncher, pooled_model
+from browser_node.adapters.chromium.plots import BrowserPlots
+from browser_node.adapters.chromium.pool import WarmPool
 from browser_node.adapters.chromium.processes import ProcessInfo, all_processes, read_process
+from browser_node.adapters.chromium.program import Program
+from browser_node.adapters.chromium.room import Room
 from browser_node.adapters.disk_spool import DiskSpool
+from browser_node.adapters.doors.cdp_door import CdpDoor
+from browser_node.adapters.doors.live_door import LiveDoor
+from browser_node.adapters.doors.server import DoorServer
+from browser_node.adapters.egress.forwarder import forwarding
+from browser_node.adapters.egress.resolver import Resolver
 from browser_node.adapters.fleet_keys import FleetKeys, TokenGate
-from browser_node.domain.browser import BrowserKind
+from browser_node.domain.browser import BrowserKind, SessionId
+from browser_node.domain.egress import EgressPolicy, EgressRule
+from browser_node.domain.limits import SessionLimits
+from browser_node.domain.options import BrowserOptions, BrowserTier
+from browser_node.domain.proxies import ProxyLocations
 from browser_node.usecases.browsers import Browsers
 from browser_node.usecases.ports import SpooledArtifact
 from fleetkit.clock import SystemClock
 from fleetkit.ids import RandomIds
 from fleetkit.tokens import TokenSigner
-from tests.support.node_fakes import SESSION, an_order
+from tests.support.node_fakes import SESSION, FakeMachine, an_order
 from tests.support.waiting import eventually
+
+# Pages of tests are on loopback.
+LOOPBACK_TOO = EgressPolicy(allow=(EgressRule.parse("127.0.0.0/8"), EgressRule.parse("::1")))
 
 
 def a_signer() -> TokenSigner:
@@ -40,8 +58,8 @@ def a_signer() -> TokenSigner:
     return TokenSigner(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
 
 
-def attach_token(signer: TokenSigner, *, session_id: str = SESSION, epoch: int = 1) -> str:
-    return signer.sign(audience="attach", subject=session_id, ttl=timedelta(minutes=5), epoch=str(epoch), scope="full")
+def attach_token(signer: TokenSigner, *, session_id: str = SESSION, epoch: int = 1, scope: str = "full") -> str:
+    return signer.sign(audience="attach", subject=session_id, ttl=timedelta(minutes=5), epoch=str(epoch), scope=scope)
 
 
 def processes_of(pid: int) -> list[ProcessInfo]:
@@ -68,9 +86,24 @@ async def until_ended(pids: list[int], *, within: float) -> None:
 
 
 def chrome_program() -> Path:
-    found = find_program(BrowserKind.CHROME, None)
-    assert found is not None, "these tests need Chrome or Chromium"
+    found = find_program(BrowserKind.CHROME)
+    assert found is not None, "these tests need Chrome or Chromium: deploy/local/install"
     return found
+
+
+def lean_program() -> Path:
+    found = find_program(BrowserKind.CHROME, tier=BrowserTier.LEAN)
+    assert found is not None, "these tests need chromium-headless-shell: deploy/local/install"
+    return found
+
+
+def the_programs() -> dict[Model, Program]:
+    """Chrome in both tiers, without the trial that a node begins with. Blocks."""
+    chrome, lean = Model(BrowserKind.CHROME), Model(BrowserKind.CHROME, BrowserTier.LEAN)
+    return {
+        chrome: Program(path=chrome_program(), product="", sandboxed=True),
+        lean: Program(path=lean_program(), product="", sandboxed=True, model=lean),
+    }
 
 
 class RawClient:
@@ -119,17 +152,40 @@ class Host:
     scratch: Path
     accounts: Accounts
     signer: TokenSigner
+    pool: WarmPool[BlankBrowser]
+    plots: BrowserPlots
     port: int = 0
     taken: list[SpooledArtifact] = field(default_factory=list)
 
     def url(self, token: str | None = None, *, session_id: str = SESSION) -> str:
         return f"ws://127.0.0.1:{self.port}/attach/{session_id}?token={token or attach_token(self.signer)}"
 
-    async def start(self) -> ChromiumBrowser:
-        await self.browsers.start(an_order())
-        browser = self.browsers.find(SESSION, 1)
+    def live_url(self, *, control: int | None = None) -> str:
+        """Where to watch; with the generation of a control lease, also to act."""
+        claims = {"scope": "view"} if control is None else {"scope": "control", "control": str(control)}
+        token = self.signer.sign(audience="attach", subject=SESSION, ttl=timedelta(minutes=5), epoch="1", **claims)
+        return f"ws://127.0.0.1:{self.port}/live/{SESSION}?token={token}"
+
+    async def start(
+        self,
+        session_id: SessionId = SESSION,
+        *,
+        options: BrowserOptions | None = None,
+        kind: BrowserKind = BrowserKind.CHROME,
+    ) -> ChromiumBrowser:
+        await self.browsers.start(an_order(session_id=session_id, options=options, kind=kind))
+        browser = self.browsers.find(session_id, 1)
         assert isinstance(browser, ChromiumBrowser)
         return browser
+
+    async def warm(self, count: int = 1) -> None:
+        """Wait until so many browsers stand ready."""
+
+        async def check() -> bool:
+            await self.pool.tend()
+            return self.pool.count >= count
+
+        await eventually(check, within=20, what=f"{count} browsers stand ready")
 
     async def artifacts(self, count: int) -> list[SpooledArtifact]:
         """Wait for so many files in the spool."""
@@ -148,24 +204,59 @@ def short_folder() -> Iterator[Path]:
 
 
 @contextlib.asynccontextmanager
-async def hosting_real_browsers() -> AsyncIterator[Host]:
-    ids, keys, signer = RandomIds(), FleetKeys(), a_signer()
+async def hosting_real_browsers(
+    limits: SessionLimits | None = None,
+    *,
+    confined: bool = True,
+    programs: Mapping[Model, Program] | None = None,
+    warm: int = 0,
+    slots: int = 2,
+    locations: ProxyLocations = ProxyLocations(),  # noqa: B008  # never changes
+    resolver: Resolver | None = None,
+) -> AsyncIterator[Host]:
+    """Host browsers as a node does; without `confined`, as on a machine that allows neither groups nor walls.
+
+    `warm` of them stand ready once `Host.warm` was awaited.
+    """
+    ids, keys, signer, clock = RandomIds(), FleetKeys(), a_signer(), SystemClock()
     keys.trust(signer.public_key_pem, node_id="nod_1")
-    with contextlib.ExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         accounts = await asyncio.to_thread(stack.enter_context, claimed_accounts())
         root = stack.enter_context(short_folder())
         scratch = Scratch(root / "b")
         await asyncio.to_thread(scratch.prepare)
         spool = DiskSpool(root / "spool", ids=ids)
         await spool.recover()
-        plots = BrowserPlots(scratch=scratch, accounts=accounts)
-        programs = {
-            BrowserKind.CHROME: Program(path=await asyncio.to_thread(chrome_program), product="", sandboxed=True)
-        }
-        launcher = ChromiumLauncher(plots=plots, programs=programs, spool=spool, ids=ids)
-        browsers = Browsers(launcher=launcher, clock=SystemClock(), slots=2, parallel_starts=1)
-        host = Host(browsers=browsers, spool=spool, scratch=root / "b", accounts=accounts, signer=signer)
-        server = AttachServer(TokenGate(keys=keys, browsers=browsers))
-        async with browsers.hosting(), server.listening("127.0.0.1:0") as listening:
+        confinement = Confinement(limits=limits or SessionLimits())
+        if confined:
+            state = root / "state"
+            state.mkdir(mode=0o700)
+            opened = confining(confinement.limits, state_dir=state, scratch=root / "b", secrets=())
+            confinement = await asyncio.to_thread(opened.__enter__)
+            stack.push_async_callback(asyncio.to_thread, opened.__exit__, None, None, None)
+        plots = BrowserPlots(scratch=scratch, accounts=accounts, confinement=confinement)
+        forwarder = await stack.enter_async_context(
+            forwarding(policy=LOOPBACK_TOO, locations=locations, resolver=resolver)
+        )
+        known = programs if programs is not None else await asyncio.to_thread(the_programs)
+        starter, pooled = BrowserStarter(plots=plots, forwarder=forwarder), known[pooled_model(known)]
+        pool = WarmPool(
+            start=lambda: starter.start(pooled),
+            room=Room(plots=plots, machine=FakeMachine(), slots=slots).beside,
+            clock=clock,
+            size=warm,
+            parallel_starts=1,
+        )
+        launcher = ChromiumLauncher(
+            starter=starter, programs=known, hand_over=HandOver(spool=spool, ids=ids), pool=pool
+        )
+        browsers = Browsers(launcher=launcher, clock=clock, slots=slots, parallel_starts=1)
+        host = Host(
+            browsers=browsers, spool=spool, scratch=root / "b", accounts=accounts, signer=signer, pool=pool, plots=plots
+        )
+        server = DoorServer(
+            gate=TokenGate(keys=keys, browsers=browsers), doors={"attach": CdpDoor(), "live": LiveDoor()}
+        )
+        async with browsers.hosting(), pool.open(), server.listening("127.0.0.1:0") as listening:
             host.port = listening.port
             yield host

@@ -141,6 +141,9 @@ class PlayedNodes(browser_service_pb2_grpc.BrowserServiceServicer):
     async def SetDeadline(self, request: browser_service_pb2.SetDeadlineRequest, context: Context) -> Empty:
         return Empty()
 
+    async def SetControl(self, request: browser_service_pb2.SetControlRequest, context: Context) -> Empty:
+        return Empty()
+
     def _called(self, context: Context) -> PlayedNode:
         """Return the node that a call's token is for. A node would verify it; here that would be the driver's cost."""
         metadata = dict(context.invocation_metadata() or ())

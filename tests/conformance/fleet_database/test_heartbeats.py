@@ -137,3 +137,34 @@ async def test_a_watch_without_a_longer_gap_goes_on(database: Database, gap: tim
         assert await tx.nodes.watch(now=second, longest_gap=MINUTE) == NOON
     async with database.transaction() as tx:
         assert await tx.nodes.watch(now=third, longest_gap=MINUTE) == (third if starts_anew else NOON)
+
+
+async def test_heartbeats_are_taken_together(database: Database) -> None:
+    first, second = await register(database, name="node-a"), await register(database, name="node-b")
+    old = await register(database, name="node-c")
+    await register(database, name="node-c", registration_id="reg_2")
+    held = a_session(allocation=second.allocation)
+    await add(database, held)
+    unknown = a_report(Registration(node_id=NodeId("nod_unknown"), registration_id="reg_1"))
+    reports = [_report(first, draining=True), _report(second), _report(old), unknown]
+    async with database.single() as tx:
+        beats = await tx.nodes.beats(reports)
+    assert beats.keys() == {report.node_id for report in reports}
+    assert beats[old.id] is None
+    assert beats[unknown.node_id] is None
+    of_first, of_second = beats[first.id], beats[second.id]
+    assert of_first is not None
+    assert of_second is not None
+    assert (of_first.held, [one.session_id for one in of_second.held]) == ([], [held.id])
+    assert (await stored_node(database, first.id)).state is NodeState.DRAINING
+    for node, beat in ((first, of_first), (second, of_second)):
+        assert (await stored_node(database, node.id)).heartbeat_time == beat.now
+
+
+async def test_heartbeats_that_are_taken_together_wait_for_no_node(postgres_database: Database) -> None:
+    busy, free = await register(postgres_database, name="node-a"), await register(postgres_database, name="node-b")
+    async with postgres_database.transaction() as other:
+        await other.nodes.lock(busy.id)
+        async with postgres_database.single() as tx:
+            beats = await tx.nodes.beats([_report(busy), _report(free)])
+    assert beats.keys() == {free.id}

@@ -73,6 +73,7 @@ async def test_what_runs_often_touches_few_rows(connection: Connection) -> None:
             str(number),
         )
     held = await tx.sessions.on_node(_NODE.node_id)
+    reports = [a_report(replace(_NODE, node_id=NodeId(f"nod_{number}"))) for number in range(20)]
 
     def page(query: SessionQuery, page: PageRequest = _PAGE) -> _Call:
         return lambda: tx.sessions.page(query, page)
@@ -80,6 +81,7 @@ async def test_what_runs_often_touches_few_rows(connection: Connection) -> None:
     most: dict[str, tuple[int, _Call]] = {
         "changes": (50, lambda: tx.sessions.changes(since=position)),
         "a heartbeat": (len(held), lambda: tx.nodes.beat(a_report(_NODE))),
+        "heartbeats": (20 * len(held), lambda: tx.nodes.beats(reports)),
         "a report": (3 * len(held), lambda: tx.sessions.record_activity(a_report(_NODE, running=(*held,)), now=now)),
         "who waits": (300, lambda: tx.queue.waiting(limit=100)),
         "how many wait": (300, tx.queue.size),

@@ -16,6 +16,7 @@ from fleetkit.settings import Secret
 from session_api.adapters.postgres.database import PostgresDatabase, migrate_fleet
 from session_api.domain.browser import BrowserSpec, BrowserType
 from session_api.domain.caller import Caller, Scope, secret_digest
+from session_api.domain.capabilities import Capabilities
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.identifiers import NodeId, SessionId
 from session_api.domain.node import NodeState
@@ -58,7 +59,7 @@ async def migrated(old: Connection, empty_database: str) -> AsyncIterator[Databa
 
 
 async def _migrate(dsn: str) -> None:
-    assert await migrate_fleet(Secret(dsn)) == ["0002_control_plane"]
+    assert await migrate_fleet(Secret(dsn)) == ["0002_control_plane", "0003_session_options"]
 
 
 async def _old_node(old: Connection, *, name: str = "node-a", state: str = "ACTIVE") -> None:
@@ -135,6 +136,16 @@ def _as_read(session_id: SessionId, state: SessionState, *, browser_type: Browse
         sequence=3,
         revision=4,
     )
+
+
+async def test_a_node_that_the_version_before_registers_has_the_full_tier_alone(
+    old: Connection, empty_database: str, migrated: Database
+) -> None:
+    await _migrate(empty_database)
+    await _old_node(old, name="node-b")
+    for name in ("node-a", "node-b"):
+        node = await stored_node(migrated, NodeId(f"nod_{name}"))
+        assert (node.capabilities, node.warm_browsers) == (Capabilities(), 0)
 
 
 async def test_organizations_keep_their_cap(old: Connection, empty_database: str, migrated: Database) -> None:

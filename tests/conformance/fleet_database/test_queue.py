@@ -1,6 +1,6 @@
 """The queue of the fleet."""
 
-from session_api.domain.browser import BrowserType
+from session_api.domain.browser import BrowserType, Need
 from session_api.domain.organization import Limits, Organization
 from session_api.domain.queue import Share, Waiting
 from session_api.domain.session import SessionState
@@ -14,7 +14,7 @@ async def test_waiting_are_queued_sessions_with_their_browser(database: Database
     queued = a_session(state=SessionState.QUEUED, browser_type=BrowserType.MSEDGE)
     others = [a_session(state=state, allocation=on) for state in SessionState if state is not SessionState.QUEUED]
     await add(database, queued, *others)
-    entry = Waiting(session_id=queued.id, organization_id=ORGANIZATION, browser_type=BrowserType.MSEDGE)
+    entry = Waiting(session_id=queued.id, organization_id=ORGANIZATION, need=Need(browser_type=BrowserType.MSEDGE))
     async with database.single() as tx:
         assert await tx.queue.waiting(limit=10) == [entry]
         assert await tx.queue.size() == 1

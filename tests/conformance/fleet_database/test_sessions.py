@@ -12,7 +12,18 @@ from session_api.domain.errors import SessionChanged, SessionNotFound
 from session_api.domain.leases import ControlLease, HolderKind, Occupancy
 from session_api.domain.session import Allocation, IdleActivity, IdlePolicy, Session, SessionState
 from session_api.usecases.ports import Database, SessionExists
-from tests.conformance.fleet_database.subject import HOUR, MINUTE, Subject, add, register, save, stored
+from tests.conformance.fleet_database.subject import (
+    HOUR,
+    MINUTE,
+    Message,
+    Subject,
+    add,
+    present,
+    register,
+    save,
+    stored,
+    stored_node,
+)
 from tests.support.fleet_builders import (
     NOON,
     ORGANIZATION,
@@ -216,3 +227,73 @@ async def test_whoever_waited_for_a_lock_has_the_later_value_and_the_later_clock
     later, later_time = await second
     assert later == replace(extended, revision=1)
     assert later_time >= end
+
+
+async def test_a_session_is_placed_with_its_slot_and_its_news(subject: Subject, database: Database) -> None:
+    node = await register(database, slots=1)
+    placed, late = (a_session(state=SessionState.STARTING, allocation=node.allocation) for _ in range(2))
+    async with database.single() as tx:
+        assert await tx.sessions.add_placed(placed, node, now=NOON)
+        assert not await tx.sessions.add_placed(late, node, now=NOON)
+    assert await stored(database, placed.id) == placed
+    with pytest.raises(SessionNotFound):
+        await stored(database, late.id)
+    assert (await stored_node(database, node.id)).slots_used == 1
+    subjects = [message.subject for message in await subject.messages()]
+    assert subjects == [f"fleet.v1.session.{placed.id}.created"]
+
+
+@pytest.mark.parametrize("state", [SessionState.STARTING, SessionState.RUNNING])
+async def test_a_placed_session_comes_back_with_every_field(database: Database, state: SessionState) -> None:
+    node = await register(database)
+    session = _with_every_field(node.allocation, state)
+    async with database.single() as tx:
+        assert await tx.sessions.add_placed(session, node, now=NOON)
+    assert await stored(database, session.id) == session
+
+
+async def test_a_node_of_another_registration_places_nothing(subject: Subject, database: Database) -> None:
+    old = await register(database)
+    await register(database, registration_id="reg_2")
+    async with database.single() as tx:
+        assert not await tx.sessions.add_placed(a_session(allocation=old.allocation), old, now=NOON)
+    assert await subject.messages() == []
+
+
+async def test_a_placed_session_whose_key_is_taken_takes_no_slot(subject: Subject, database: Database) -> None:
+    node = await register(database)
+    await add(database, a_session(allocation=node.allocation, request_id="once"))
+    async with database.single() as tx:
+        with pytest.raises(SessionExists):
+            await tx.sessions.add_placed(a_session(allocation=node.allocation, request_id="once"), node, now=NOON)
+    assert (await stored_node(database, node.id)).slots_used == 0
+    assert await subject.messages() == []
+
+
+async def test_a_session_is_read_with_the_instant(database: Database) -> None:
+    session = a_session(allocation=(await register(database)).allocation)
+    await add(database, session)
+    before = await present(database)
+    async with database.single() as tx:
+        found, now = await tx.sessions.read(session.id)
+        with pytest.raises(SessionNotFound):
+            await tx.sessions.read(a_session_id())
+    assert found == session
+    assert before <= now <= await present(database)
+
+
+async def test_a_started_session_is_saved_with_its_news(subject: Subject, database: Database) -> None:
+    node = await register(database)
+    starting = a_session(state=SessionState.STARTING, allocation=node.allocation)
+    await add(database, starting)
+    started = a_session(allocation=node.allocation)
+    running = replace(started, id=starting.id, revision=starting.revision)
+    async with database.single() as tx:
+        await tx.sessions.save_started(running, now=NOON)
+        with pytest.raises(SessionChanged):
+            await tx.sessions.save_started(running, now=NOON)
+    assert await stored(database, running.id) == replace(running, revision=running.revision + 1)
+    assert await subject.messages() == [
+        Message(action="PUBLISH", subject=f"fleet.v1.session.{running.id}.started", sequence=running.sequence),
+        Message(action="PUBLISH", subject=f"schedule.session.{running.id}", due_time=NOON + 55 * MINUTE),
+    ]

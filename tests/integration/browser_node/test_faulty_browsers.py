@@ -46,7 +46,8 @@ async def test_a_browser_that_stops_answering_is_reported_and_ended(fleet: FakeF
             pids = [info.pid for info in await asyncio.to_thread(processes_of, main)]
             os.kill(main, signal.SIGSTOP)
 
-            await until(lambda: any(report.ended for report in fleet.heartbeats), within=30)
+            # Five silent looks of 0.9 s each, one before they begin, and the report.
+            await until(lambda: any(report.ended for report in fleet.heartbeats), within=6.5)
             [ended] = next(list(report.ended) for report in fleet.heartbeats if report.ended)
             assert (ended.session_id, ended.close_reason) == (SESSION, session_pb2.CLOSE_REASON_BROWSER_CRASHED)
             assert "stopped answering" in ended.message

@@ -19,6 +19,7 @@ from fleetkit.rpc.client import bearer
 from fleetkit.rpc.status import from_rpc_error
 from fleetkit.rpc.times import duration
 from tests.support.fake_fleet import FakeFleet, NodeProcess, a_fleet, free_port
+from tests.support.leftovers import Leftovers
 from tests.support.node_fakes import SESSION
 from tests.support.pages import FILE, serving_pages
 from tests.support.real_browsers import RawClient, alive, processes_of, short_folder, until_ended
@@ -69,7 +70,7 @@ async def test_a_session_from_start_to_stop(node: NodeProcess, fleet: FakeFleet)
 
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.reason == "session closed: USER_REQUESTED"
-    assert await asyncio.to_thread(alive, pids) == []
+    await until_ended(pids, within=10)
     await until(lambda: len(fleet.uploads) == 2 and fleet.running == [])
     (download, body), (recording, video) = fleet.uploads
     assert (download.display_name, body) == ("table.csv", FILE)
@@ -144,6 +145,8 @@ async def test_a_restarted_node_ends_what_hung_and_stores_what_was_left(fleet: F
         await second.start()
 
         assert await asyncio.to_thread(alive, pids) == []
+        left = await asyncio.to_thread(Leftovers.now, node=second.pid, scratch=folder / "b")
+        assert (left.processes, left.zombies, left.folders, left.groups) == (0, 0, 0, 0)
         await until(lambda: any(body == FILE for _, body in fleet.uploads))
         assert await second.end(signal.SIGTERM) == 0
 
@@ -162,6 +165,63 @@ async def test_a_node_that_is_told_to_stop_reports_and_leaves_nothing(node: Node
     assert {(browser.session_id, browser.close_reason) for browser in ended} == {
         (SESSION, session_pb2.CLOSE_REASON_NODE_DRAINED)
     }
+
+
+async def test_a_session_lives_on_while_its_node_drains_until_the_second_signal(fleet: FakeFleet) -> None:
+    with short_folder() as folder:
+        node = NodeProcess(fleet=fleet, state_dir=folder / "state", extra={"FLEET_DRAIN_TIMEOUT": "1h"})
+        async with node.ended_at_last():
+            await node.start()
+            await node.start_browser()
+            async with connect(node.attach_url) as socket:
+                client = RawClient(socket)
+                node.send(signal.SIGTERM)
+                await until(lambda: fleet.heartbeats[-1].draining)
+                heartbeats = len(fleet.heartbeats)
+
+                # The session goes on, heartbeats too, and nothing new is taken.
+                await until(lambda: len(fleet.heartbeats) > heartbeats + 2)
+                assert fleet.running == [SESSION]
+                await client.call("Browser.getVersion")
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await node.start_browser(epoch=2)
+                assert from_rpc_error(refused.value).reason == "NODE_DRAINING"
+
+                assert await node.end(signal.SIGTERM) == 0
+                with pytest.raises(ConnectionClosed) as caught:
+                    await client.answer(0)
+
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.reason == "session closed: NODE_DRAINED"
+    ended = [browser for report in fleet.heartbeats for browser in report.ended]
+    assert {browser.close_reason for browser in ended} == {session_pb2.CLOSE_REASON_NODE_DRAINED}
+
+
+async def test_a_drain_ends_with_its_last_session_and_is_over_in_time(fleet: FakeFleet) -> None:
+    with short_folder() as folder:
+        node = NodeProcess(fleet=fleet, state_dir=folder / "state", extra={"FLEET_DRAIN_TIMEOUT": "2s"})
+        async with node.ended_at_last():
+            await node.start()
+            await node.start_browser()
+            started = time.monotonic()
+
+            assert await node.end(signal.SIGTERM) == 0
+
+            assert time.monotonic() - started > 2
+    assert [browser.session_id for report in fleet.heartbeats for browser in report.ended][:1] == [SESSION]
+
+
+async def test_a_node_with_a_full_disk_says_that_it_takes_nothing(fleet: FakeFleet) -> None:
+    with short_folder() as folder:
+        node = NodeProcess(fleet=fleet, state_dir=folder / "state", extra={"FLEET_DISK_FULL_PERCENT": "1"})
+        async with node.ended_at_last():
+            await node.start()
+
+            await until(lambda: fleet.heartbeats[-1].draining, within=20)
+
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await node.start_browser()
+            assert from_rpc_error(refused.value).reason == "NODE_DRAINING"
 
 
 async def test_a_node_without_a_browser_does_not_start(fleet: FakeFleet) -> None:

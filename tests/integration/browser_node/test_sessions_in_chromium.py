@@ -16,8 +16,10 @@ from playwright.async_api import Error as PlaywrightError
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from browser_node.adapters.chromium.detection import find_programs
 from browser_node.adapters.chromium.folders import Scratch
-from browser_node.adapters.chromium.launcher import BrowserPlots, find_programs
+from browser_node.adapters.chromium.kinds import Model
+from browser_node.adapters.chromium.plots import BrowserPlots
 from browser_node.domain.artifact import ArtifactKind
 from browser_node.domain.browser import BrowserKind, CloseReason
 from tests.support.node_fakes import SESSION
@@ -57,10 +59,10 @@ def first_page(browser: Browser) -> Page:
 async def test_a_node_finds_a_browser_and_its_sandbox(host: Host) -> None:
     plots = BrowserPlots(scratch=Scratch(host.scratch), accounts=host.accounts)
 
-    programs = await find_programs(plots, configured=None, allow_no_sandbox=False)
+    programs = await find_programs(plots, configured={}, allow_no_sandbox=False)
 
-    assert programs[BrowserKind.CHROME].sandboxed
-    assert "Chrome/" in programs[BrowserKind.CHROME].product
+    assert programs[Model(BrowserKind.CHROME)].sandboxed
+    assert "Chrome/" in programs[Model(BrowserKind.CHROME)].product
 
 
 async def test_nothing_is_left_of_a_closed_browser(host: Host) -> None:
@@ -70,6 +72,7 @@ async def test_nothing_is_left_of_a_closed_browser(host: Host) -> None:
     assert os.geteuid() != 0 or all(info.user != 0 for info in processes)
 
     await host.browsers.stop(SESSION, 1, CloseReason.USER_REQUESTED)
+    await host.browsers.wait_empty()
 
     assert await asyncio.to_thread(alive, [info.pid for info in processes]) == []
     assert list(host.scratch.iterdir()) == []
@@ -219,6 +222,7 @@ async def test_a_browser_that_hangs_is_ended_by_force(host: Host) -> None:
     started = time.monotonic()
 
     await host.browsers.stop(SESSION, 1, CloseReason.USER_REQUESTED)
+    await host.browsers.wait_empty()
 
     assert time.monotonic() - started < 10
     assert list(host.scratch.iterdir()) == []

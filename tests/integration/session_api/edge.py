@@ -42,9 +42,13 @@ class Node:
     open: int = 0
     flooded: int = 0
     refuses_with: HTTPStatus | None = None
+    # What it says at `/json/list`.
+    lists: str = "[]"
 
     async def admit(self, connection: ServerConnection, request: Request) -> Response | None:
         self.handshakes.append(request)
+        if request.path.endswith("/json/list"):
+            return connection.respond(self.refuses_with or HTTPStatus.OK, self.lists)
         return connection.respond(self.refuses_with, "no\n") if self.refuses_with else None
 
     async def talk(self, connection: ServerConnection) -> None:

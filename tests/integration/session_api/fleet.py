@@ -23,7 +23,7 @@ from session_api.domain.identifiers import NodeId, OrganizationId, SessionId
 from session_api.domain.node import Node, Registration
 from session_api.domain.organization import Limits, Organization
 from session_api.domain.session import Session
-from session_api.usecases.creation import NewSession
+from session_api.usecases.admission import NewSession
 from session_api.usecases.dispatching import Dispatching
 from session_api.usecases.nodes import Nodes
 from session_api.usecases.ports import Bells

@@ -2,11 +2,15 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from enum import StrEnum
 from urllib.parse import urlsplit, urlunsplit
 
 from local_stack.ports import LOOPBACK
+
+# A statement that stands alone and commits by itself, as the driver prepares it: its name there, and how it begins.
+_PREPARED_CHANGE = re.compile(rb"P....(__asyncpg_stmt_[0-9a-f]+__)\x00WITH (?:slot|saved) AS", re.DOTALL)
 
 
 class Cut(StrEnum):
@@ -28,7 +32,7 @@ class CuttingProxy:
         self._commits_left = 0
 
     def cut_commit(self, number: int, cut: Cut) -> None:
-        """Break the connection at the `number`th COMMIT from now."""
+        """Break the connection at the `number`th COMMIT, or change that commits by itself, from now."""
         self._cut, self._commits_left = cut, number
 
     @contextlib.asynccontextmanager
@@ -42,9 +46,10 @@ class CuttingProxy:
     async def _join(self, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter) -> None:
         reader, writer = await asyncio.open_connection(self._target.hostname, self._target.port)
         answers = asyncio.create_task(_pass_on(reader, client_writer))
+        changes: set[bytes] = set()
         try:
             while data := await client_reader.read(2**16):
-                cut = self._due(data)
+                cut = self._due(data, changes)
                 if cut is Cut.BEFORE_THE_SERVER_HEARS:
                     break
                 if cut is Cut.BEFORE_THE_CLIENT_HEARS:
@@ -64,8 +69,12 @@ class CuttingProxy:
             # Not aborted: what the server was sent before, it hears.
             writer.close()
 
-    def _due(self, data: bytes) -> Cut | None:
-        if self._cut is None or b"COMMIT;" not in data:
+    def _due(self, data: bytes, changes: set[bytes]) -> Cut | None:
+        prepared = _PREPARED_CHANGE.findall(data)
+        changes.update(prepared)
+        if self._cut is None or prepared:
+            return None
+        if b"COMMIT;" not in data and not any(name + b"\0" in data for name in changes):
             return None
         self._commits_left -= 1
         if self._commits_left:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from datetime import timedelta
+from http import HTTPStatus
 
 import pytest
 from websockets.asyncio.client import connect
@@ -35,6 +36,90 @@ async def test_with_a_token_discovery_leads_to_the_node_itself(edge: Edge) -> No
 async def test_whoever_sends_a_key_is_never_led_to_the_node(edge: Edge) -> None:
     found = (await get(f"{edge.http}/?token={edge.token()}", {"x-api-key": edge.key})).json()
     assert found["webSocketDebuggerUrl"].startswith(f"{edge.ws}?token=")
+
+
+TARGET = "0123456789ABCDEF" * 2
+
+
+def _list_url(edge: Edge, below: str = "/json/list") -> str:
+    return edge.http.replace("/json/version", below)
+
+
+@pytest.mark.parametrize("below", ["/json", "/json/", "/json/list", "/json/list/"])
+async def test_pages_are_listed_with_addresses_of_the_edge(edge: Edge, below: str) -> None:
+    page = {"id": TARGET, "type": "page", "title": "A", "url": "https://a/", "webSocketDebuggerUrl": "ws://evil/"}
+    edge.node.lists = json.dumps([page])
+
+    [found] = (await get(_list_url(edge, below), {"x-api-key": edge.key})).json()
+
+    assert (found["title"], found["url"], found["type"]) == ("A", "https://a/", "page")
+    assert found["webSocketDebuggerUrl"].startswith(f"{edge.ws}/devtools/page/{TARGET}?token=")
+    assert found["devtoolsFrontendUrl"].startswith("devtools://devtools/bundled/inspector.html?ws=127.0.0.1%3A")
+    [asked] = edge.node.handshakes
+    assert asked.path == f"/attach/{edge.session.id}/json/list"
+    assert asked.headers["authorization"].startswith("Bearer ")
+    assert edge.key not in str(asked.headers)
+    async with connect(found["webSocketDebuggerUrl"]) as client:
+        await client.send("hello")
+        assert await client.recv() == "hello"
+    assert edge.node.handshakes[-1].path == f"/attach/{edge.session.id}/devtools/page/{TARGET}"
+
+
+async def test_with_a_token_pages_are_on_the_node_itself(edge: Edge) -> None:
+    edge.node.lists = json.dumps([{"id": TARGET}])
+    [found] = (await get(f"{_list_url(edge)}?token={edge.token()}")).json()
+    assert found["webSocketDebuggerUrl"].startswith(f"{edge.node.url}/attach/{edge.session.id}/devtools/page/{TARGET}?")
+
+
+@pytest.mark.parametrize("lists", ["", "{}", "nonsense", "[" * 100_000, '{"a":' * 5000])
+async def test_a_node_that_lists_nonsense_is_unavailable(edge: Edge, lists: str) -> None:
+    edge.node.lists = lists
+    answer = await get(_list_url(edge), {"x-api-key": edge.key})
+    assert (answer.status_code, answer.json()["error"]["reason"]) == (503, "NODE_UNAVAILABLE")
+
+
+async def test_of_what_a_node_lists_only_short_texts_of_targets_are_passed_on(edge: Edge) -> None:
+    hostile = [{"id": "../x"}, {"id": 7}, "x", {"id": TARGET, "title": "x" * 5000, "url": {"a": 1}, "more": "y"}]
+    edge.node.lists = json.dumps(hostile)
+    [found] = (await get(_list_url(edge), {"x-api-key": edge.key})).json()
+    assert len(found["title"]) == 1024
+    assert "more" not in found
+
+
+async def test_a_node_that_refuses_to_list_is_unavailable(edge: Edge) -> None:
+    edge.node.refuses_with = HTTPStatus.FORBIDDEN
+    assert (await get(_list_url(edge), {"x-api-key": edge.key})).status_code == 503
+
+
+async def test_pages_are_listed_for_good_credentials_only(edge: Edge) -> None:
+    assert (await get(_list_url(edge), {"x-api-key": edge.foreign_key})).status_code == 404
+    assert (await get(_list_url(edge))).status_code == 401
+    assert edge.node.handshakes == []
+
+
+@pytest.mark.parametrize("below", ["/json/new", "/json/new?file:///etc/passwd", "/json/close/x", "/json/activate/x"])
+async def test_pages_are_not_opened_or_closed_by_http(edge: Edge, below: str) -> None:
+    assert (await get(_list_url(edge, below), {"x-api-key": edge.key})).status_code == 405
+
+
+@pytest.mark.parametrize(
+    "below", ["/devtools/page/x", "/devtools/browser/other", "/../x", "/%2e%2e/x", "//", "/json/version", "/x"]
+)
+async def test_sockets_lead_to_the_browser_and_its_pages_only(edge: Edge, below: str) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(f"{edge.ws}{below}", additional_headers={"x-api-key": edge.key}):
+            pass
+    assert refused.value.response.status_code == 404
+
+
+async def test_scripts_of_other_sites_do_not_attach(edge: Edge) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with edge.attach(**{"x-api-key": edge.key, "origin": "https://evil.example"}):
+            pass
+    assert refused.value.response.status_code == 403
+    async with edge.attach(**{"x-api-key": edge.key, "origin": f"http://{edge.address}"}) as client:
+        await client.send("hello")
+        assert await client.recv() == "hello"
 
 
 async def _refusal(edge: Edge, url: str, headers: Mapping[str, str]) -> tuple[int, str]:

@@ -9,7 +9,7 @@ from fleetkit.postgres import DatabaseUnavailable, SchemaOutdated, open_pool
 from fleetkit.settings import Secret
 from session_api.adapters.postgres.database import PostgresDatabase, migrate_fleet
 
-_ALL = ["0001_fleet", "0002_control_plane"]
+_ALL = ["0001_fleet", "0002_control_plane", "0003_session_options"]
 
 
 async def test_a_database_that_is_not_there_is_said_to_be_unavailable() -> None:

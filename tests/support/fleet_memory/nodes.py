@@ -41,6 +41,7 @@ class MemoryNodes:
             heartbeat_time=now,
             report_time=now,
             is_cordoned=known.is_cordoned if known else False,
+            capabilities=node.capabilities,
         )
         return Registration(node_id=node_id, registration_id=ids.registration_id)
 
@@ -72,7 +73,7 @@ class MemoryNodes:
             return False
         if row.state is not NodeState.ACTIVE or row.slots_free < 1:
             return False
-        self._rows[row.id] = replace(row, slots_used=row.slots_used + 1)
+        self._rows[row.id] = row.with_slot_taken()
         return True
 
     async def release_slot(self, allocation: Allocation) -> None:
@@ -91,8 +92,12 @@ class MemoryNodes:
             report_time=row.heartbeat_time,
             is_stopping=report.draining,
             pressure=report.pressure,
+            warm_browsers=report.warm_browsers,
         )
         return Beat(now=now, held=[_held(session) for session in self._tables.held_by(row.id)])
+
+    async def beats(self, reports: Sequence[NodeReport]) -> dict[NodeId, Beat | None]:
+        return {report.node_id: await self.beat(report) for report in reports}
 
     async def watch(self, *, now: datetime, longest_gap: timedelta) -> datetime:
         watch = self._tables.watch.get(True)
@@ -119,4 +124,5 @@ def _held(session: Session) -> HeldSession:
         client_count=session.client_count,
         viewer_count=session.viewer_count,
         has_idle_timeout=session.idle is not None,
+        control_generation=session.control.generation if session.control else 0,
     )

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from session_api.domain.browser import Need
 from session_api.domain.identifiers import OrganizationId
 from session_api.domain.queue import Share, Waiting
 from session_api.domain.session import Session, SessionState
@@ -15,17 +16,13 @@ class MemoryQueue:
         self._tables = tables
 
     async def waiting(self, *, limit: int) -> list[Waiting]:
-        taken: Counter[OrganizationId] = Counter()
+        taken: Counter[tuple[OrganizationId, Need]] = Counter()
         found = []
         for session in sorted(self._queued(), key=lambda session: (session.organization_id, session.id)):
-            taken[session.organization_id] += 1
-            if taken[session.organization_id] <= limit:
-                entry = Waiting(
-                    session_id=session.id,
-                    organization_id=session.organization_id,
-                    browser_type=session.spec.browser_type,
-                )
-                found.append(entry)
+            need = session.spec.need
+            taken[session.organization_id, need] += 1
+            if taken[session.organization_id, need] <= limit:
+                found.append(Waiting(session_id=session.id, organization_id=session.organization_id, need=need))
         return found
 
     async def shares(self, *, also: OrganizationId | None = None) -> dict[OrganizationId, Share]:

@@ -9,10 +9,12 @@ from fleetkit.paging import Page, PageRequest
 from session_api.domain.browser import BrowserType
 from session_api.domain.errors import ResumeTokenExpired, SessionChanged, SessionNotFound
 from session_api.domain.identifiers import NodeId, OrganizationId, SessionId
-from session_api.domain.node import NodeReport, RunningBrowser
+from session_api.domain.node import Node, NodeReport, RunningBrowser
 from session_api.domain.session import IdleActivity, Session, SessionState
 from session_api.usecases.ports import Changes, Intake, SessionExists
 from session_api.usecases.queries import SessionOrder, SessionQuery
+from tests.support.fleet_memory.nodes import MemoryNodes
+from tests.support.fleet_memory.outbox import MemoryOutbox
 from tests.support.fleet_memory.tables import SessionRow, Tables, page_of
 
 _BY_DEADLINE = frozenset({SessionOrder.EXPIRING_FIRST, SessionOrder.EXPIRING_LAST})
@@ -43,6 +45,9 @@ class MemorySessions:
             raise SessionNotFound
         return row.session
 
+    async def read(self, session_id: SessionId) -> tuple[Session, datetime]:
+        return await self.get(session_id), self._clock.now()
+
     async def lock(self, session_id: SessionId) -> tuple[Session, datetime]:
         return await self.get(session_id), self._clock.now()
 
@@ -50,6 +55,24 @@ class MemorySessions:
         if session.id in self._rows or self._by_request(session.organization_id, session.request_id):
             raise SessionExists
         self._write(session, session.due_time)
+
+    async def add_placed(self, session: Session, node: Node, *, now: datetime) -> bool:
+        before = self._tables.nodes.get(node.id)
+        if before is None or not await MemoryNodes(self._tables, self._clock).take_slot(node):
+            return False
+        try:
+            await self.add(session)
+        except SessionExists:
+            self._tables.nodes[node.id] = before
+            raise
+        await MemoryOutbox(self._tables).announce(session, what="created", now=now)
+        return True
+
+    async def save_started(self, session: Session, *, now: datetime) -> None:
+        await self.save(session)
+        outbox = MemoryOutbox(self._tables)
+        await outbox.announce(session, what="started", now=now)
+        await outbox.schedule(session)
 
     async def save(self, session: Session) -> None:
         row = self._rows.get(session.id)
@@ -70,7 +93,8 @@ class MemorySessions:
                 for session in found
                 if (_place(session, query.order) < after if descending else _place(session, query.order) > after)
             ]
-        return page_of(found, page, key=lambda session: " ".join(str(part) for part in _place(session, query.order)))
+        listed = [_listed(session) for session in found]
+        return page_of(listed, page, key=lambda session: " ".join(str(part) for part in _place(session, query.order)))
 
     async def on_node(self, node_id: NodeId) -> list[Session]:
         return self._tables.held_by(node_id)
@@ -122,7 +146,7 @@ class MemorySessions:
         rows = sorted(
             (row for row in self._rows.values() if since <= row.change < position), key=lambda row: row.change
         )
-        return Changes(sessions=[row.session for row in rows], position=position)
+        return Changes(sessions=[_listed(row.session) for row in rows], position=position)
 
     def _all(self) -> Iterator[Session]:
         return (row.session for row in self._rows.values())
@@ -143,6 +167,14 @@ class MemorySessions:
     def _write(self, session: Session, due_time: datetime | None) -> None:
         row = SessionRow(session=session, due_time=due_time, change=self._tables.transaction)
         self._rows[session.id] = row
+
+
+def _listed(session: Session) -> Session:
+    """Return a session as lists have it: without secrets and receipts."""
+    if not session.sealed_secrets and (session.browser is None or not session.browser.receipts):
+        return session
+    browser = replace(session.browser, receipts=()) if session.browser else None
+    return replace(session, sealed_secrets="", browser=browser)
 
 
 def _place(session: Session, order: SessionOrder) -> tuple[str, ...]:

@@ -60,10 +60,88 @@ async def test_a_slot_is_free_after_a_stop(browsers: Browsers, launcher: FakeLau
     for epoch in range(1, 6):
         await browsers.start(an_order(epoch=epoch))
         await browsers.stop(SESSION, epoch, CloseReason.USER_REQUESTED)
+    await browsers.wait_empty()
 
     assert browsers.running() == []
     assert browsers.unreported() == []
     assert [browser.closed_with for _, browser in launcher.launched] == [BrowserEnd(CloseReason.USER_REQUESTED)] * 5
+
+
+async def test_control_is_told_at_once_and_repeated_by_heartbeats(
+    browsers: Browsers, launcher: FakeLauncher, clock: SteppedClock
+) -> None:
+    await browsers.start(an_order())
+    (_, browser), reported = launcher.launched[0], browsers.running()
+    clock.step(timedelta(seconds=1))
+    browsers.set_control(SESSION, 1, 4, held=True)
+
+    # Sent before the call: it does not know of it.
+    for generation, sent in ((0, clock.monotonic() - 0.5), (5, clock.monotonic()), (0, clock.monotonic() + 1)):
+        assignment = Assignment(SESSION, 1, timedelta(minutes=5), control_generation=generation)
+        browsers.apply(reported, [assignment], sent=sent)
+
+    assert browser.control == [(4, True), (5, True), (0, False)]
+
+
+async def test_control_of_what_does_not_run_here_is_refused(browsers: Browsers) -> None:
+    with pytest.raises(BrowserNotFound):
+        browsers.set_control(SESSION, 1, 1, held=True)
+    await browsers.start(an_order(epoch=2))
+    with pytest.raises(StaleEpoch):
+        browsers.set_control(SESSION, 1, 1, held=True)
+
+
+async def test_viewers_are_reported(browsers: Browsers, launcher: FakeLauncher) -> None:
+    await browsers.start(an_order())
+    launcher.launched[0][1].viewer_count = 3
+
+    assert [browser.viewer_count for browser in browsers.running()] == [3]
+
+
+async def test_a_stop_does_not_wait_for_what_is_left_and_nobody_uses_it_any_more(
+    browsers: Browsers, launcher: FakeLauncher
+) -> None:
+    await browsers.start(an_order())
+    [(_, browser)] = launcher.launched
+    browser.closing = asyncio.Event()
+
+    await browsers.stop(SESSION, 1, CloseReason.USER_REQUESTED)
+
+    assert browser.dismissed_with == BrowserEnd(CloseReason.USER_REQUESTED)
+    with pytest.raises(SessionNotOpen):
+        browsers.find(SESSION, 1)
+    with pytest.raises(BrowserStartFailed):
+        await browsers.start(an_order())
+    browser.closing.set()
+
+
+async def test_a_start_waits_for_the_place_of_a_browser_that_is_ending(
+    browsers: Browsers, launcher: FakeLauncher
+) -> None:
+    await browsers.start(an_order())
+    await browsers.start(an_order(session_id=OTHER))
+    ending = launcher.launched[0][1]
+    ending.closing = asyncio.Event()
+    await browsers.stop(SESSION, 1, CloseReason.USER_REQUESTED)
+
+    start = asyncio.create_task(browsers.start(an_order(session_id=SessionId("pbs_" + "2" * 26))))
+    refused = asyncio.create_task(browsers.start(an_order(session_id=SessionId("pbs_" + "3" * 26))))
+    await until(lambda: ending.closed_with is not None)
+    # Never more browsers than places, whatever was answered already.
+    assert len(launcher.launched) == 2
+    assert not start.done()
+    ending.closing.set()
+
+    assert await start == FACTS
+    with pytest.raises(NodeFull):
+        await refused
+
+
+async def test_a_node_without_disk_starts_nothing(browsers: Browsers) -> None:
+    browsers.crowded = True
+
+    with pytest.raises(NodeDraining):
+        await browsers.start(an_order())
 
 
 async def test_an_older_epoch_is_refused(browsers: Browsers) -> None:

@@ -10,7 +10,7 @@ from browser_node.adapters.chromium.command_filter import (
     Refuse,
     SessionFolders,
     Verdict,
-    is_local_url,
+    is_page_url,
     review,
     rule_for,
 )
@@ -59,6 +59,10 @@ def test_closing_the_browser_ends_the_clients_stay_only() -> None:
         "Extensions.anything",
         "Target.exposeDevToolsProtocol",
         "Target.setRemoteLocations",
+        "SystemInfo.getInfo",
+        "Browser.getBrowserCommandLine",
+        "Browser.executeBrowserCommand",
+        "Cast.startDesktopMirroring",
         "PWA.launchFilesInApp",
     ],
 )
@@ -82,17 +86,45 @@ def test_ordinary_methods_have_no_rule(method: str) -> None:
         "view-source: view-source:\tfile:///x",
         "filesystem:file:///x",
         "/etc/passwd",
+        "chrome://inducebrowsercrashforrealz",
+        "chrome://settings",
+        "about:version",
+        "about:inducebrowsercrashforrealz",
+        "edge://settings",
+        "devtools://devtools/bundled/inspector.html",
+        "chrome-untrusted://print",
+        "ftp://a/",
+        "nothing",
     ],
 )
-def test_files_of_the_machine_cannot_be_opened(url: str) -> None:
-    assert is_local_url(url)
+def test_files_of_the_machine_and_pages_of_the_browser_cannot_be_opened(url: str) -> None:
+    assert not is_page_url(url)
     assert isinstance(judge("Page.navigate", {"url": url}), Refuse)
     assert isinstance(judge("Target.createTarget", {"url": url}), Refuse)
+    assert isinstance(judge("Fetch.continueRequest", {"requestId": "1", "url": url}), Refuse)
+    assert isinstance(judge("Network.loadNetworkResource", {"url": url}), Refuse)
 
 
-@pytest.mark.parametrize("url", ["http://a/file:", "about:blank", "data:text/html,file:", ""])
+@pytest.mark.parametrize(
+    "url", ["http://a/file:", "about:blank", "about:blank#x", "data:text/html,file:", "view-source:https://a", ""]
+)
 def test_other_addresses_can_be_opened(url: str) -> None:
     assert judge("Page.navigate", {"url": url}) == Forward({"url": url})
+
+
+def test_a_request_goes_on_as_it_is() -> None:
+    assert judge("Fetch.continueRequest", {"requestId": "1"}) == Forward({"requestId": "1"})
+
+
+def test_what_could_not_be_taken_back_is_refused() -> None:
+    assert isinstance(judge("Page.setWebLifecycleState", {"state": "frozen"}), Refuse)
+    assert isinstance(judge("Emulation.setVirtualTimePolicy", {"policy": "pause"}), Refuse)
+    assert judge("Page.setWebLifecycleState", {"state": "active"}) == Forward({"state": "active"})
+
+
+def test_traces_are_of_the_browser_alone() -> None:
+    asked = {"transferMode": "ReturnAsStream", "tracingBackend": "system", "perfettoConfig": "AA=="}
+    assert judge("Tracing.start", asked) == Forward({"transferMode": "ReturnAsStream"})
 
 
 def test_a_context_with_a_proxy_of_its_own_is_refused() -> None:

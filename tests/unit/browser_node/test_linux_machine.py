@@ -105,3 +105,12 @@ async def test_this_machine_can_be_measured() -> None:
 
     assert 0 <= machine.pressure.cpu <= 1
     assert 0 < machine.pressure.memory < 1
+
+
+async def test_of_several_disks_the_fuller_one_counts(kernel: Kernel, tmp_path: Path) -> None:
+    # /proc holds nothing.
+    machine = LinuxMachine(proc=kernel.proc, cgroups=kernel.cgroups, disks=(tmp_path, Path("/proc")))
+
+    await machine.measure()
+
+    assert 0 < machine.disk_used <= 1

@@ -159,9 +159,50 @@ async def test_a_draining_node_says_so_and_then_reports_what_it_ended(node: Node
     node.gateway.assignments = [Assignment(SESSION, 1, timedelta(hours=1))]
     await node.browsers.start(an_order())
 
-    await node.membership.drain()
+    await node.membership.drain(within=timedelta(0), at_once=asyncio.Event())
+    await node.membership.leave()
 
     assert node.gateway.reports[-1].draining
     told = [ended.end.reason for report in node.gateway.reports for ended in report.ended]
-    assert told == [CloseReason.NODE_DRAINED]
+    assert set(told) == {CloseReason.NODE_DRAINED}
     assert node.browsers.running() == []
+
+
+async def test_while_a_node_drains_its_sessions_live_on_and_heartbeats_say_so(node: Node) -> None:
+    node.gateway.assignments = [Assignment(SESSION, 1, timedelta(hours=1))]
+    await node.browsers.start(an_order())
+    drain = asyncio.create_task(node.membership.drain(within=timedelta(hours=1), at_once=asyncio.Event()))
+
+    await until(lambda: node.gateway.reports[-1].draining)
+
+    assert [browser.session_id for browser in node.gateway.reports[-1].running] == [SESSION]
+    assert not drain.done()
+    await node.browsers.stop(SESSION, 1, CloseReason.USER_REQUESTED)
+    await drain
+    assert node.browsers.unreported() == []
+
+
+async def test_a_second_signal_ends_a_drain(node: Node) -> None:
+    node.gateway.assignments = [Assignment(SESSION, 1, timedelta(hours=1))]
+    await node.browsers.start(an_order())
+    at_once = asyncio.Event()
+    drain = asyncio.create_task(node.membership.drain(within=timedelta(hours=1), at_once=at_once))
+    await until(lambda: node.gateway.reports[-1].draining)
+
+    at_once.set()
+
+    await drain
+    assert node.launcher.launched[0][1].closed_with == BrowserEnd(CloseReason.NODE_DRAINED, "The node was drained.")
+
+
+async def test_a_node_with_a_full_disk_takes_nothing_new_until_there_is_room(node: Node) -> None:
+    taking = []
+    for disk in (0.84, 0.85, 0.84, 0.82):
+        node.machine.disk_used = disk
+        node.gateway.reports.clear()
+        node.browsers.news.set()
+        await until(lambda: node.gateway.reports)
+        assert node.gateway.reports[-1].draining != node.browsers.takes_sessions
+        taking.append(node.browsers.takes_sessions)
+
+    assert taking == [True, False, False, True]

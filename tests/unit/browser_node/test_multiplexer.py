@@ -1,64 +1,12 @@
 import asyncio
-import json
-from pathlib import Path
 
 import pytest
 
-from browser_node.adapters.chromium.command_filter import SessionFolders
-from browser_node.adapters.chromium.connection import Connection
 from browser_node.adapters.chromium.multiplexer import CdpError
 from browser_node.adapters.chromium.node_session import NodeSession
 from browser_node.adapters.chromium.pipe import MessageSplitter
-from tests.support.cdp import FakeClient, FakePipe
+from tests.support.cdp import CHILD, ROOT_A, ROOT_B, FakePipe, Place, attached, child_appears, opened
 from tests.support.waiting import until
-
-FOLDERS = SessionFolders(downloads=Path("/s/d"), uploads=Path("/s/u"))
-ROOT_A, ROOT_B, CHILD = "A" * 32, "B" * 32, "C" * 32
-
-
-class Place:
-    """A client that is attached, and what the node heard of it."""
-
-    def __init__(self, pipe: FakePipe) -> None:
-        self.client = FakeClient()
-        self.contexts: list[str] = []
-        self.actions: list[str] = []
-        self.left = 0
-        self.connection = Connection(
-            multiplexer=pipe.multiplexer,
-            client=self.client,
-            folders=FOLDERS,
-            on_context=self.contexts.append,
-            on_action=self.actions.append,
-            on_leave=self._leave,
-        )
-
-    def _leave(self, connection: Connection) -> None:
-        self.left += 1
-
-    def say(self, message: object) -> None:
-        self.connection.receive(json.dumps(message).encode())
-
-
-async def opened(pipe: FakePipe, place: Place) -> "asyncio.Task[None]":
-    """Let the client attach, up to where the browser has to answer."""
-    before = len(pipe.commands("Target.attachToBrowserTarget"))
-    opening = asyncio.create_task(place.connection.open())
-    await until(lambda: len(pipe.commands("Target.attachToBrowserTarget")) > before)
-    return opening
-
-
-async def attached(pipe: FakePipe, root: str) -> Place:
-    place = Place(pipe)
-    opening = await opened(pipe, place)
-    pipe.answer("Target.attachToBrowserTarget", {"sessionId": root})
-    await opening
-    return place
-
-
-def child_appears(pipe: FakePipe, owner: str, child: str = CHILD) -> None:
-    target = {"targetId": "T", "type": "page"}
-    pipe.event("Target.attachedToTarget", {"sessionId": child, "targetInfo": target}, session=owner)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])

@@ -142,6 +142,18 @@ class _Sessions(session_service_pb2_grpc.SessionServiceServicer):
         await self._double.called("GetSession", request, context)
         return self._double.session
 
+    async def CreateAttachEndpoint(
+        self, request: session_service_pb2.CreateAttachEndpointRequest, context: Context
+    ) -> session_pb2.AttachEndpoint:
+        await self._double.called("CreateAttachEndpoint", request, context)
+        door = (
+            "live" if request.scope in {session_pb2.ATTACH_SCOPE_VIEW, session_pb2.ATTACH_SCOPE_CONTROL} else "attach"
+        )
+        path = f"/{door}/{request.session_id}?token=fresh"
+        return session_pb2.AttachEndpoint(
+            direct_url=f"ws://node.test{path}", edge_url=f"wss://edge.test{path}", scope=request.scope
+        )
+
     async def ExtendSession(
         self, request: session_service_pb2.ExtendSessionRequest, context: Context
     ) -> session_pb2.Session:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from fleetkit.lifecycle import OwnedTasks, background, every
+from fleetkit.lifecycle import OwnedTasks, Stop, background, every
 from tests.support.waiting import until
 
 _AT_ONCE = timedelta(0)
@@ -123,3 +123,13 @@ async def test_a_failure_reaches_whoever_waits() -> None:
     async with OwnedTasks() as tasks:
         with pytest.raises(ZeroDivisionError):
             await tasks.finish(_crash())
+
+
+def test_the_second_signal_means_at_once() -> None:
+    stop = Stop()
+    stop.signalled()
+    assert (stop.is_set(), stop.at_once.is_set()) == (True, False)
+
+    stop.signalled()
+
+    assert stop.at_once.is_set()

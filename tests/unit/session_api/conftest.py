@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 
-from session_api.usecases.creation import QueuePolicy
+from session_api.usecases.admission import QueuePolicy
 from tests.unit.session_api.entry import Entry, an_entry
 from tests.unit.session_api.fleet import Fleet, a_fleet
 from tests.unit.session_api.virtual_time import VirtualTimeLoop

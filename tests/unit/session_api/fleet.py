@@ -10,13 +10,14 @@ from datetime import timedelta
 from fleetkit.ids import RandomIds
 from fleetkit.lifecycle import OwnedTasks, background
 from session_api.control_plane import ControlPlane, ControlPolicy
-from session_api.domain.browser import BrowserSpec, BrowserType
+from session_api.domain.browser import BrowserSpec, BrowserType, SpecSecrets
 from session_api.domain.caller import Caller
+from session_api.domain.capabilities import Capabilities
 from session_api.domain.identifiers import NodeId, OrganizationId, SessionId
 from session_api.domain.node import Registration
 from session_api.domain.organization import Limits, Organization
 from session_api.domain.session import IdlePolicy, Session, SessionState
-from session_api.usecases.creation import NewSession, QueuePolicy
+from session_api.usecases.admission import NewSession, QueuePolicy
 from session_api.usecases.ports import Bells
 from tests.support.fleet_builders import (
     ORGANIZATION,
@@ -47,9 +48,15 @@ class Fleet:
     plane: ControlPlane
 
     async def with_node(
-        self, *, name: str = "node-a", slots: int = 2, browsers: tuple[BrowserType, ...] = (BrowserType.CHROME,)
+        self,
+        *,
+        name: str = "node-a",
+        slots: int = 2,
+        browsers: tuple[BrowserType, ...] = (BrowserType.CHROME,),
+        capabilities: Capabilities | None = None,
     ) -> Registration:
-        return await self.plane.nodes.register(a_new_node(name=name, slots=slots, browsers=browsers))
+        node = a_new_node(name=name, slots=slots, browsers=browsers, capabilities=capabilities)
+        return await self.plane.nodes.register(node)
 
     async def create(
         self, *, caller: Caller | None = None, wait: timedelta = LONG, request: NewSession | None = None
@@ -96,12 +103,15 @@ def a_request(
     request_id: str = "",
     timeout: timedelta | None = None,
     browser_type: BrowserType = BrowserType.CHROME,
+    spec: BrowserSpec | None = None,
+    secrets: SpecSecrets | None = None,
     labels: Mapping[str, str] | None = None,
     idle: IdlePolicy | None = None,
     queue_timeout: timedelta | None = None,
 ) -> NewSession:
     return NewSession(
-        spec=BrowserSpec(browser_type=browser_type),
+        spec=spec or BrowserSpec(browser_type=browser_type),
+        secrets=secrets or SpecSecrets(),
         timeout=timeout,
         labels=labels or {},
         idle=idle,

@@ -76,7 +76,7 @@ def test_the_lasting_address_holds_no_secret(attaching: Attaching) -> None:
 async def test_a_token_of_the_session_lets_in(attaching: Attaching, database: MemoryDatabase) -> None:
     session = a_session()
     database.put(session)
-    assert await attaching.by_token(_token(attaching, session), session.id) == session
+    assert (await attaching.by_token(_token(attaching, session), session.id)).session == session
 
 
 async def test_a_token_of_another_session_does_not_let_in(attaching: Attaching, database: MemoryDatabase) -> None:
@@ -119,7 +119,7 @@ async def test_an_expired_token_does_not_let_in(attaching: Attaching, database: 
 async def test_a_key_lets_in_its_own_organization_only(attaching: Attaching, database: MemoryDatabase) -> None:
     session = a_session()
     database.put(session)
-    assert await attaching.by_key(a_caller(), session.id) == session
+    assert (await attaching.by_key(a_caller(), session.id)).session == session
     with pytest.raises(SessionNotFound):
         await attaching.by_key(a_caller(organization_id=OTHER_ORGANIZATION), session.id)
 

@@ -9,7 +9,7 @@ from browserfleet.browser.v1 import browser_pb2
 from fleetkit.errors import InvalidArgument
 from fleetkit.rpc.status import from_rpc_error
 from session_api.domain.organization import Limits, Organization
-from session_api.usecases.creation import QueuePolicy
+from session_api.usecases.admission import QueuePolicy
 from tests.support.fleet_builders import ORGANIZATION
 from tests.unit.session_api.entry import Entry
 from tests.unit.session_api.messages import a_creation, lasting, metadata_of, reason_of, retry_after

@@ -110,6 +110,27 @@ async def test_a_browser_type_that_this_version_does_not_know_is_left_out(entry:
     assert (await entry.create(edge)).spec.browser_type == browser_pb2.BROWSER_TYPE_MSEDGE
 
 
+async def test_a_node_says_what_it_can_do_and_what_stands_ready(entry: Entry) -> None:
+    lean = browser_pb2.BROWSER_TIER_LEAN
+    can = node_pb2.NodeCapabilities(tiers=[lean], proxy_locations=["US", "DE"], extensions=["ad-blocker"])
+    # A newer node's tier is not one that this version could ask for.
+    can.tiers.append(99)  # type: ignore[arg-type]
+    registration = await entry.register(a_registration(name="node-a", capabilities=can))
+    report = node_service_pb2.HeartbeatRequest(
+        node_id=registration.node_id, registration_id=registration.registration_id, warm_browsers=3
+    )
+    await entry.beat(report)
+    node = await _node(entry)
+    assert (list(node.capabilities.tiers), node.warm_browsers) == ([lean], 3)
+    assert list(node.capabilities.proxy_locations) == ["DE", "US"]
+    assert list(node.capabilities.extensions) == ["ad-blocker"]
+
+
+async def test_a_node_that_says_nothing_has_the_full_tier_alone(entry: Entry) -> None:
+    full = node_pb2.NodeCapabilities(tiers=[browser_pb2.BROWSER_TIER_FULL])
+    assert (await _node(entry)).capabilities == full
+
+
 # ---- operators
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from session_api.domain.browser import BrowserType
+from session_api.domain.browser import BrowserType, Need
+from session_api.domain.capabilities import can_serve
 from session_api.domain.identifiers import OrganizationId, SessionId
 from session_api.domain.node import Node, NodeState
 from session_api.domain.organization import Limits, may_open
@@ -21,7 +22,9 @@ _ORGANIZATIONS = [OrganizationId(f"o_{name}") for name in "abc"]
 def _waiting(
     number: int, organization_id: OrganizationId = ORGANIZATION, kind: BrowserType = BrowserType.CHROME
 ) -> Waiting:
-    return Waiting(session_id=SessionId(f"pbs_{number:04}"), organization_id=organization_id, browser_type=kind)
+    return Waiting(
+        session_id=SessionId(f"pbs_{number:04}"), organization_id=organization_id, need=Need(browser_type=kind)
+    )
 
 
 def _numbers(order: list[Waiting]) -> list[int]:
@@ -141,7 +144,7 @@ def test_placements_keep_to_slots_browsers_and_quotas_and_leave_no_slot_that_fit
     by_id = {node.id: node for node in nodes}
     for entry, node_id in placements:
         assert by_id[node_id].state is NodeState.ACTIVE
-        assert entry.browser_type in by_id[node_id].browsers
+        assert can_serve(by_id[node_id], entry.need)
         assert taken[node_id] <= by_id[node_id].slots_free
     given = Counter(entry.organization_id for entry in placed)
     for organization_id, count in given.items():
@@ -151,7 +154,7 @@ def test_placements_keep_to_slots_browsers_and_quotas_and_leave_no_slot_that_fit
     for entry in order:
         share = queue.shares.get(entry.organization_id, Share())
         if entry not in placed and may_open(share.limits, share.held + given[entry.organization_id]):
-            assert not any(entry.browser_type in node.browsers for node in free)
+            assert not any(can_serve(node, entry.need) for node in free)
 
 
 def test_whoever_cannot_be_served_blocks_nobody() -> None:

@@ -18,7 +18,7 @@ from session_api.domain.errors import (
 from session_api.domain.organization import Limits
 from session_api.domain.queue import QueuePlace, QueueReason
 from session_api.domain.session import Session, SessionState
-from session_api.usecases.creation import QueuePolicy
+from session_api.usecases.admission import QueuePolicy
 from tests.support.fleet_builders import NOON, OTHER_ORGANIZATION, a_caller
 from tests.unit.session_api.fleet import LEASE, Fleet, a_fleet, a_request
 

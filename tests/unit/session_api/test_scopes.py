@@ -29,6 +29,7 @@ _ALLOWED: dict[str, set[Scope]] = {
     "session.v1.SessionService/ReleaseSession": _SESSIONS,
     "session.v1.SessionService/TakeControl": _SESSIONS,
     "session.v1.SessionService/ReleaseControl": _SESSIONS,
+    "session.v1.SessionService/CreateAttachEndpoint": _SESSIONS,
     "session.v1.SessionService/ReapSession": _SERVICE,
     "node.v1.NodeService/RegisterNode": _NODE,
     "node.v1.NodeService/Heartbeat": _NODE,

@@ -104,7 +104,7 @@ async def test_a_create_answers_with_its_place_shortly_before_its_deadline(entry
     session = await entry.call(entry.door.sessions.CreateSession, a_creation(), timeout=0.6)
     assert session.state == _QUEUED
     assert (session.queue.position, session.queue.reason) == (1, session_pb2.QUEUE_REASON_FLEET_FULL)
-    assert session.queue.message == "Every slot of the nodes that have such a browser is taken."
+    assert session.queue.message == "Every slot of the nodes that can serve such a session is taken."
     assert session.queue.expire_time.ToDatetime(tzinfo=NOON.tzinfo) == NOON + _HOUR + timedelta(minutes=5)
 
 

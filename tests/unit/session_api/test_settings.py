@@ -25,6 +25,7 @@ def test_what_may_be_left_out_has_a_default() -> None:
     assert settings.node_lease == timedelta(seconds=15)
     assert (settings.queue_timeout, settings.queue_limit) == (timedelta(minutes=5), 10_000)
     assert (settings.nats_token, settings.tls) == (None, None)
+    assert not settings.allow_private_urls
 
 
 def test_plaintext_stays_on_the_machine_unless_the_network_is_trusted() -> None:

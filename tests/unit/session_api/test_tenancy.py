@@ -49,6 +49,11 @@ _OF_SESSIONS: dict[str, Call] = {
         session_service_pb2.ReleaseControlRequest(session_id=session_id, generation=1),
         key=key,
     ),
+    "CreateAttachEndpoint": lambda e, session_id, key: e.call(
+        e.door.sessions.CreateAttachEndpoint,
+        session_service_pb2.CreateAttachEndpointRequest(session_id=session_id),
+        key=key,
+    ),
     "ListArtifacts": lambda e, session_id, key: e.call(
         e.door.artifacts.ListArtifacts,
         artifact_service_pb2.ListArtifactsRequest(session_id=session_id),

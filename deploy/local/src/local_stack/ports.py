@@ -37,6 +37,12 @@ class PortBook:
     def __init__(self, previous: dict[str, int] | None = None) -> None:
         self._previous = previous or {}
         self.given: dict[str, int] = {}
+        self._paired: set[int] = set()
+
+    @property
+    def occupied(self) -> list[int]:
+        """Every port that a server of the stack may listen on, the second ones of pairs included."""
+        return sorted({*self.given.values(), *(port + PAIR_DISTANCE for port in self._paired)})
 
     def fixed_or_free(self, name: str, wanted: int) -> int:
         """Return `wanted`, or any free port when it is 0. Raises PortTaken."""
@@ -51,14 +57,18 @@ class PortBook:
         """Return a free port; with `paired`, the one 10,000 above is free as well."""
         before = self._previous.get(name)
         if before is not None and self._usable(before, paired=paired):
-            self.given[name] = before
-            return before
+            return self._give(name, before, paired=paired)
         for _ in range(_MOST_TRIES):
             port = random.randint(_LOWEST, _HIGHEST)  # noqa: S311  # spreads, hides nothing
             if self._usable(port, paired=paired):
-                self.given[name] = port
-                return port
+                return self._give(name, port, paired=paired)
         raise PortTaken(f"no free port between {_LOWEST} and {_HIGHEST}")
+
+    def _give(self, name: str, port: int, *, paired: bool) -> int:
+        self.given[name] = port
+        if paired:
+            self._paired.add(port)
+        return port
 
     def _usable(self, port: int, *, paired: bool) -> bool:
         if port in self.given.values():

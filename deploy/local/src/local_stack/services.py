@@ -94,6 +94,8 @@ class ServicePlan:
                 "FLEET_GRPC_LISTEN": self.grpc_address,
                 "FLEET_HTTP_LISTEN": self.address("session-api-http"),
                 "FLEET_EDGE_URL": self.url,
+                # People try their own web applications, on this machine.
+                "FLEET_ALLOW_PRIVATE_URLS": "true",
                 "FLEET_ARTIFACT_STORE_ADDRESS": self.address("artifact-store-grpc"),
                 "FLEET_TOKEN_PRIVATE_KEY_FILE": str(self.state.private_key),
             },
@@ -145,6 +147,9 @@ class ServicePlan:
                 "FLEET_STATE_DIR": str(self.state.node(name)),
                 "FLEET_ARTIFACT_STORE_ADDRESS": self.address("artifact-store-grpc"),
                 "FLEET_ALLOW_NO_SANDBOX": str(self.options.allow_no_sandbox).lower(),
+                # People try their own web applications; the stack's own servers stay out of pages' reach.
+                "FLEET_EGRESS_ALLOW": "127.0.0.0/8,::1",
+                "FLEET_EGRESS_OWN_PORTS": ",".join(str(port) for port in self.ports.occupied),
             },
             more=self.options.environment.get("browser-node", {}),
         )

@@ -1,6 +1,5 @@
 """How a browser-node is put together; read it as the order of its start."""
 
-import asyncio
 import contextlib
 import fcntl
 import os
@@ -9,59 +8,86 @@ from datetime import timedelta
 from pathlib import Path
 
 from browser_node.adapters.artifact_store_client import GrpcArtifactStore
-from browser_node.adapters.attach_server import AttachServer
 from browser_node.adapters.chromium.accounts import claimed_accounts
 from browser_node.adapters.chromium.adoption import OrphanCollector, adopt_orphans
+from browser_node.adapters.chromium.blank import BlankBrowser
+from browser_node.adapters.chromium.confinement import confining
+from browser_node.adapters.chromium.detection import find_programs
 from browser_node.adapters.chromium.folders import Scratch, default_scratch
-from browser_node.adapters.chromium.launcher import BrowserPlots, ChromiumLauncher, find_programs
+from browser_node.adapters.chromium.handover import HandOver
+from browser_node.adapters.chromium.launcher import BrowserStarter, ChromiumLauncher, pooled_model
+from browser_node.adapters.chromium.plots import BrowserPlots
+from browser_node.adapters.chromium.pool import WarmPool
+from browser_node.adapters.chromium.room import Room
 from browser_node.adapters.disk_spool import DiskSpool
+from browser_node.adapters.doors.cdp_door import CdpDoor
+from browser_node.adapters.doors.live_door import LiveDoor
+from browser_node.adapters.doors.server import DoorServer
+from browser_node.adapters.egress.forwarder import Forwarder, forwarding
 from browser_node.adapters.fleet_keys import FleetKeys, TokenGate
 from browser_node.adapters.linux_machine import LinuxMachine
 from browser_node.adapters.session_api_client import GrpcFleetGateway
+from browser_node.domain.browser import BrowserKind
 from browser_node.rpc.authenticator import NodeAuthenticator
 from browser_node.rpc.browser_servicer import BrowserServicer
 from browser_node.settings import Settings
 from browser_node.usecases.browsers import Browsers
 from browser_node.usecases.membership import Membership
-from browser_node.usecases.ports import NodeProfile
+from browser_node.usecases.ports import Machine, NodeCapabilities, NodeProfile
 from browser_node.usecases.uploads import Uploads
 from browserfleet.node.v1 import browser_service_pb2_grpc
 from fleetkit.clock import SystemClock
 from fleetkit.ids import RandomIds
-from fleetkit.lifecycle import background, every
+from fleetkit.lifecycle import Stop, background, every
 from fleetkit.rpc.client import channel
 from fleetkit.rpc.server import Service, serving
 
+_CORES = os.cpu_count() or 1
 _DEADLINE_PASS = timedelta(milliseconds=250)
 _ISOLATION_PASS = timedelta(seconds=1)
+_POOL_PASS = timedelta(milliseconds=250)
 _ORPHAN_PASS = timedelta(seconds=1)
 _PRESSURE_PASS = timedelta(seconds=5)
 _FLUSH_TIMEOUT = timedelta(seconds=10)
 _RPC_GRACE = timedelta(seconds=2)
 
 
-async def run(settings: Settings, stop: asyncio.Event) -> None:
+async def run(settings: Settings, stop: Stop) -> None:
     """Serve until `stop` is set, then drain. Raises when the machine cannot host browsers."""
     adopt_orphans()
-    ids, clock, keys, machine = RandomIds(), SystemClock(), FleetKeys(), LinuxMachine()
-    scratch = Scratch(settings.scratch_dir or default_scratch(settings.state_dir))
-    with owned_state(settings.state_dir), claimed_accounts() as accounts, scratch.prepared():
+    ids, clock, keys = RandomIds(), SystemClock(), FleetKeys()
+    scratch_dir = settings.scratch_dir or default_scratch(settings.state_dir)
+    scratch, machine = Scratch(scratch_dir), LinuxMachine(disks=(scratch_dir, settings.state_dir))
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(owned_state(settings.state_dir))
+        accounts = stack.enter_context(claimed_accounts())
+        stack.enter_context(scratch.prepared())
+        confinement = stack.enter_context(
+            confining(
+                settings.session_limits,
+                state_dir=settings.state_dir,
+                scratch=scratch_dir,
+                secrets=settings.secret_files,
+            )
+        )
+        await machine.measure()
         spool = DiskSpool(settings.state_dir / "spool", ids=ids)
         await spool.recover()
-        plots = BrowserPlots(scratch=scratch, accounts=accounts)
-        programs = await find_programs(
-            plots, configured=settings.chrome_binary, allow_no_sandbox=settings.allow_no_sandbox
+        plots = BrowserPlots(scratch=scratch, accounts=accounts, confinement=confinement)
+        forwarder = await stack.enter_async_context(
+            forwarding(policy=settings.egress, locations=settings.proxy_locations)
         )
-        launcher = ChromiumLauncher(plots=plots, programs=programs, spool=spool, ids=ids)
-        browsers = Browsers(
-            launcher=launcher, clock=clock, slots=settings.slots, parallel_starts=max(1, os.cpu_count() or 1)
+        launcher, pool = await chromium(
+            settings, plots=plots, forwarder=forwarder, hand_over=HandOver(spool=spool, ids=ids), machine=machine
         )
+        browsers = Browsers(launcher=launcher, clock=clock, slots=settings.slots, parallel_starts=_CORES)
         profile = NodeProfile(
             name=settings.node_name,
             address=settings.grpc_advertise,
             attach_url=settings.attach_url,
             slots=settings.slots,
             browsers=launcher.installed,
+            capabilities=NodeCapabilities(tiers=launcher.tiers, proxy_locations=tuple(forwarder.locations)),
         )
         service = Service(
             "browserfleet.node.v1.BrowserService",
@@ -69,7 +95,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                 BrowserServicer(browsers), server
             ),
         )
-        attach = AttachServer(TokenGate(keys=keys, browsers=browsers))
+        doors = DoorServer(
+            gate=TokenGate(keys=keys, browsers=browsers),
+            doors={"attach": CdpDoor(scheme=settings.attach_url.partition(":")[0]), "live": LiveDoor()},
+        )
         async with (
             channel(settings.session_api_address, tls=settings.tls) as session_api,
             channel(settings.artifact_store_address, retries=False, tls=settings.tls) as artifact_store,
@@ -77,7 +106,13 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             uploads = Uploads(queue=spool, store=GrpcArtifactStore(artifact_store))
             gateway = GrpcFleetGateway(session_api, key=settings.node_key)
             membership = Membership(
-                browsers=browsers, machine=machine, gateway=gateway, profile=profile, keys=keys, clock=clock
+                browsers=browsers,
+                machine=machine,
+                gateway=gateway,
+                profile=profile,
+                keys=keys,
+                clock=clock,
+                disk_limit=settings.disk_full_percent / 100,
             )
             async with (
                 background(
@@ -86,7 +121,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                     every(_PRESSURE_PASS, machine.measure),
                 ),
                 browsers.hosting(),
-                attach.listening(settings.attach_listen),
+                doors.listening(settings.attach_listen),
                 serving(
                     settings.grpc_listen,
                     [service],
@@ -100,10 +135,34 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                     every(_DEADLINE_PASS, browsers.enforce_deadlines),
                     every(_ISOLATION_PASS, membership.enforce_isolation),
                 ):
-                    await stop.wait()
-                await server.leave()
-                await membership.drain()
+                    async with pool.open(), background(every(_POOL_PASS, pool.tend, wake=pool.news)):
+                        await stop.wait()
+                    await server.leave()
+                    await membership.drain(within=settings.drain_timeout, at_once=stop.at_once)
+                await membership.leave()
                 await uploads.flush(_FLUSH_TIMEOUT)
+
+
+async def chromium(
+    settings: Settings, *, plots: BrowserPlots, forwarder: Forwarder, hand_over: HandOver, machine: Machine
+) -> tuple[ChromiumLauncher, WarmPool[BlankBrowser]]:
+    """Find the machine's browsers and return what gives them to sessions. Raises NoBrowser."""
+    programs = await find_programs(
+        plots,
+        configured={BrowserKind.CHROME: settings.chrome_binary, BrowserKind.MSEDGE: settings.edge_binary},
+        allow_no_sandbox=settings.allow_no_sandbox,
+        templates=settings.state_dir / "templates",
+    )
+    starter, pooled = BrowserStarter(plots=plots, forwarder=forwarder), programs[pooled_model(programs)]
+    pool = WarmPool(
+        start=lambda: starter.start(pooled),
+        room=Room(plots=plots, machine=machine, slots=settings.slots).beside,
+        clock=SystemClock(),
+        size=settings.warm_browsers,
+        # Half of the machine is left to the sessions that run.
+        parallel_starts=max(1, _CORES // 2),
+    )
+    return ChromiumLauncher(starter=starter, programs=programs, hand_over=hand_over, pool=pool), pool
 
 
 @contextlib.contextmanager

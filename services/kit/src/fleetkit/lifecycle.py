@@ -26,7 +26,20 @@ _ASK_AGAIN_SECONDS = 5.0
 EX_CONFIG = 78
 
 
-def run_service(name: str, main: Callable[[asyncio.Event], Coroutine[object, object, None]]) -> None:
+class Stop(asyncio.Event):
+    """Set by the first signal that tells a service to stop; the second sets `at_once`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_once = asyncio.Event()
+
+    def signalled(self) -> None:
+        if self.is_set():
+            self.at_once.set()
+        self.set()
+
+
+def run_service(name: str, main: Callable[[Stop], Coroutine[object, object, None]]) -> None:
     """Run `main` on uvloop until it returns; SIGTERM and SIGINT set the event that it is given.
 
     Exits the process with 0 after an orderly end, 78 when settings are wrong, 1 when `main` raised.
@@ -45,11 +58,11 @@ def run_service(name: str, main: Callable[[asyncio.Event], Coroutine[object, obj
         telemetry.shutdown()
 
 
-async def _until_signalled(main: Callable[[asyncio.Event], Coroutine[object, object, None]]) -> None:
-    stop = asyncio.Event()
+async def _until_signalled(main: Callable[[Stop], Coroutine[object, object, None]]) -> None:
+    stop = Stop()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.signalled)
     await main(stop)
 
 

@@ -1,5 +1,6 @@
 """Settings from the environment, read once; every fault is reported at once."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -9,6 +10,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
+_SIZE = re.compile(r"(\d+)(KiB|MiB|GiB|TiB)?")
+_UNIT_BYTES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, None: 1}
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 
 
@@ -75,6 +78,30 @@ class SettingsReader:
             return number
 
         return self._read(name, None if default is None else str(default), parse, 0)
+
+    def number(self, name: str, default: float, *, minimum: float) -> float:
+        def parse(text: str) -> float:
+            number = float(text)
+            # Not-a-number is less than nothing and more than nothing.
+            if not minimum <= number < math.inf:
+                raise ValueError(f"must be a number of at least {minimum:g}")
+            return number
+
+        return self._read(name, str(default), parse, default)
+
+    def size(self, name: str, default: str, *, minimum: int = 0) -> int:
+        """Read a number of bytes such as `512MiB` or `2GiB`; a bare number means bytes."""
+
+        def parse(text: str) -> int:
+            match = _SIZE.fullmatch(text)
+            if match is None:
+                raise ValueError("must be a size such as 512MiB or 2GiB")
+            size = int(match[1]) * _UNIT_BYTES[match[2]]
+            if size < minimum:
+                raise ValueError(f"must be at least {minimum} bytes")
+            return size
+
+        return self._read(name, default, parse, minimum)
 
     def flag(self, name: str, default: bool) -> bool:
         def parse(text: str) -> bool:

@@ -19,6 +19,7 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 _log_fields: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar("log_fields", default={})  # noqa: B039  # never changed in place
 
@@ -30,12 +31,15 @@ def configure(service: str) -> None:
     """Set up logs, traces and metrics of this process. Called once, before anything else."""
     _configure_logs(service)
     resource = Resource.create({"service.name": os.environ.get("OTEL_SERVICE_NAME", service)})
-    tracers = TracerProvider(resource=resource)
     if _exports("TRACES"):
         # Imported where it is used: it takes a third of a process's start.
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
+        tracers = TracerProvider(resource=resource)
         tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    else:
+        # Trace IDs still go from service to service and into the logs; spans that nobody sees are not filled in.
+        tracers = TracerProvider(resource=resource, sampler=ParentBased(ALWAYS_OFF))
     trace.set_tracer_provider(tracers)
     readers = []
     if _exports("METRICS"):

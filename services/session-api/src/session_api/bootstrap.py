@@ -16,6 +16,7 @@ from fleetkit.lifecycle import OwnedTasks, background, every
 from fleetkit.postgres import open_pool
 from fleetkit.rpc.client import channel
 from fleetkit.rpc.server import Service, serving
+from fleetkit.sealing import SecretBox
 from fleetkit.settings import Secret
 from fleetkit.tokens import TokenSigner
 from session_api.adapters.nats_relay import OutboxRelay
@@ -36,10 +37,11 @@ from session_api.rpc.session_servicer import SessionServicer
 from session_api.rpc.usage_servicer import UsageServicer
 from session_api.settings import Settings
 from session_api.usecases.access import Access
+from session_api.usecases.admission import QueuePolicy
 from session_api.usecases.attaching import Attaching
-from session_api.usecases.creation import QueuePolicy
 from session_api.usecases.organizations import Organizations
 from session_api.usecases.ports import Bells
+from session_api.usecases.sealing import SecretSealing
 
 # Another replica may have freed a slot, or let somebody stand in the queue.
 _DISPATCH_INTERVAL = timedelta(seconds=1)
@@ -49,10 +51,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
     clock, ids = SystemClock(), RandomIds()
     relay_bell, queue_bell = asyncio.Event(), asyncio.Event()
-    signer = TokenSigner(settings.token_private_key.reveal())
+    signer, policy = TokenSigner(settings.token_private_key.reveal()), _policy(settings)
+    sealing = SecretSealing(SecretBox(policy.token_secret))
     async with (
         open_pool(settings.postgres_dsn, max_size=settings.postgres_pool_size) as pool,
-        GrpcNodeGateway(signer, tls=settings.tls) as node_gateway,
+        GrpcNodeGateway(signer, sealing, clock=clock, tls=settings.tls) as node_gateway,
         channel(settings.artifact_store_address, tls=settings.tls) as artifact_store,
         OwnedTasks() as tasks,
     ):
@@ -65,8 +68,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             ids=ids,
             tasks=tasks,
             bells=Bells(relay=relay_bell, queue=queue_bell),
-            chance=random.SystemRandom(),
-            policy=_policy(settings),
+            chance=random.Random(),  # noqa: S311  # spreads load, keeps no secret
+            policy=policy,
         )
         attaching = Attaching(database=database, signer=signer, clock=clock, edge_url=settings.edge_url)
         door = AttachDoor(access=plane.access, attaching=attaching)
@@ -181,6 +184,7 @@ def _policy(settings: Settings) -> ControlPolicy:
     return ControlPolicy(
         node_lease=settings.node_lease,
         queue=QueuePolicy(timeout=settings.queue_timeout, limit=settings.queue_limit),
+        allow_private_urls=settings.allow_private_urls,
         # The same on every replica, and not the signing key itself.
         token_secret=hashlib.sha256(settings.token_private_key.reveal().encode()).digest(),
     )

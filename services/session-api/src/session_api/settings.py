@@ -33,6 +33,8 @@ class Settings:
     # How long a session waits for a slot unless it says so itself, and how many may wait.
     queue_timeout: timedelta
     queue_limit: int
+    # Whether start URLs and proxies may name private networks. Nodes judge by their own rules all the same.
+    allow_private_urls: bool
     tls: TlsIdentity | None
 
     @classmethod
@@ -56,6 +58,7 @@ class Settings:
             isolation_budget=read.duration("FLEET_ISOLATION_BUDGET", timedelta(seconds=120)),
             queue_timeout=read.duration("FLEET_QUEUE_TIMEOUT", timedelta(minutes=5)),
             queue_limit=read.integer("FLEET_QUEUE_LIMIT", 10_000, minimum=0),
+            allow_private_urls=read.flag("FLEET_ALLOW_PRIVATE_URLS", False),
             tls=read_tls(
                 read,
                 {"FLEET_GRPC_LISTEN": grpc_listen, "FLEET_ARTIFACT_STORE_ADDRESS": artifact_store_address},

@@ -25,7 +25,7 @@ from session_api.domain.errors import (
 from session_api.domain.identifiers import SessionId
 from session_api.domain.node import EndedBrowser, NodeReport
 from session_api.domain.session import IdlePolicy, Session, SessionState
-from session_api.usecases.creation import NewSession
+from session_api.usecases.admission import NewSession
 from session_api.usecases.queries import SessionQuery
 from tests.integration.session_api.machine.model import ModelOrganization, ModelSession
 from tests.integration.session_api.machine.steps import (

@@ -76,6 +76,9 @@ class ScriptedNodes:
     async def set_deadline(self, session: Session, *, remaining: timedelta) -> None:
         pass
 
+    async def set_control(self, session: Session, *, generation: int, held: bool) -> None:
+        pass
+
     async def _reach(self, session: Session) -> None:
         if session.allocation is not None and session.allocation.node_id in self.silent:
             raise NodeUnavailable("The node does not answer.")

@@ -26,7 +26,9 @@ from browserfleet.client.errors import (
     NoCapableNode,
     NotFound,
     OccupancyLost,
+    OptionUnavailable,
     PermissionDenied,
+    ProxyUnreachable,
     QueueTimedOut,
     QuotaExceeded,
     RequestIdReused,
@@ -41,9 +43,10 @@ from browserfleet.client.errors import (
     WaitTimedOut,
 )
 from browserfleet.client.fleet import Fleet
+from browserfleet.client.options import BrowserOptions, Proxy, Receipt
 from browserfleet.client.session import Session
 from browserfleet.client.settings import FleetSettings, TlsSettings
-from browserfleet.client.states import ArtifactState, CloseReason, HolderKind, SessionState, WatchKind
+from browserfleet.client.states import ArtifactState, CloseReason, HolderKind, ReceiptState, SessionState, WatchKind
 
 __all__ = [
     "Artifact",
@@ -51,6 +54,7 @@ __all__ = [
     "ArtifactNotFound",
     "ArtifactState",
     "AttachFailed",
+    "BrowserOptions",
     "BrowserStartFailed",
     "CallTimedOut",
     "CloseReason",
@@ -67,9 +71,14 @@ __all__ = [
     "NoCapableNode",
     "NotFound",
     "OccupancyLost",
+    "OptionUnavailable",
     "PermissionDenied",
+    "Proxy",
+    "ProxyUnreachable",
     "QueueTimedOut",
     "QuotaExceeded",
+    "Receipt",
+    "ReceiptState",
     "RequestIdReused",
     "Retries",
     "Session",

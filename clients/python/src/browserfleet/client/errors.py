@@ -156,6 +156,24 @@ class NoCapableNode(FleetError):
     """No node of the fleet has such a browser."""
 
 
+class OptionUnavailable(FleetError):
+    """An option of the session is one that no node, or not its own, can serve."""
+
+    @property
+    def option(self) -> str:
+        """Name of the option."""
+        return self.metadata.get("option", "")
+
+    @property
+    def value(self) -> str:
+        """What of it is not to be had."""
+        return self.metadata.get("value", "")
+
+
+class ProxyUnreachable(FleetError):
+    """The proxy that the session asked for does not answer as it should; the message says how far it came."""
+
+
 class RequestIdReused(FleetError):
     """The request ID was used for another request."""
 

@@ -5,14 +5,13 @@ import os
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
-from browserfleet.browser.v1 import browser_pb2
 from browserfleet.client.browsers import Browsers
 from browserfleet.client.calls import Calls, Retries, open_channel
 from browserfleet.client.durations import Span, to_duration, to_timedelta
-from browserfleet.client.errors import InvalidRequest
 from browserfleet.client.front_door import FrontDoor
+from browserfleet.client.options import BrowserOptions, spec_message
 from browserfleet.client.session import Reach, Session, ended
 from browserfleet.client.session_block import SessionBlock
 from browserfleet.client.settings import FleetSettings
@@ -69,23 +68,25 @@ class Fleet:
         wait: Span = "5m",
         keep: bool = False,
         request_id: str | None = None,
+        **options: Unpack[BrowserOptions],
     ) -> SessionBlock:
         """Return a block that makes a session: `async with fleet.session(timeout="30m") as s`.
 
         `timeout` is the lifetime in whole minutes from 5 to 1440, as a timedelta, a string or a number of minutes;
         `idle_timeout` ends it sooner when nothing happens for that long. `browser` is "chrome" or "msedge"; `labels`
-        are for finding the session again. When the fleet is full, the session waits in the fleet's queue for at most
+        are for finding the session again. What else is asked of the browser is in BrowserOptions: `viewport=(1280, 720)`,
+        `locale="de-DE"`, `proxy_location="US"`, …; `session.receipts` tell what became of it. When the fleet is full, the session waits in the fleet's queue for at most
         `queue_timeout` (the operator's default; 0 does not wait). `wait` bounds how long entering takes in all: a
         session that is not up by then is closed.
         Leaving the block always closes the session, also on an error or a cancel, and takes at most 10 s for it;
         `keep=True` leaves it open until its deadline. `request_id` makes a create that another process repeats name
         the same session; each block makes its own otherwise.
-        Entering raises InvalidRequest, NoCapableNode, FleetFull, QuotaExceeded, QueueTimedOut, SessionNotReady,
+        Entering raises InvalidRequest, NoCapableNode, OptionUnavailable, ProxyUnreachable, FleetFull, QuotaExceeded, QueueTimedOut, SessionNotReady,
         BrowserStartFailed, SessionEnded, FleetUnavailable.
         """
         request = session_service_pb2.CreateSessionRequest(
             request_id=request_id or secrets.token_urlsafe(18),
-            spec=browser_pb2.BrowserSpec(browser_type=_browser_type(browser)),
+            spec=spec_message(browser, options),
             timeout=to_duration(timeout),
             labels=labels,
             idle_timeout=None if idle_timeout is None else to_duration(idle_timeout),
@@ -155,13 +156,3 @@ def _matching(
 ) -> session_service_pb2.SessionFilter:
     numbers = [session_pb2.Session.State.Value(f"STATE_{state}") for state in states]
     return session_service_pb2.SessionFilter(states=numbers, labels=labels)
-
-
-def _browser_type(name: str) -> "browser_pb2.BrowserType.ValueType":
-    try:
-        return browser_pb2.BrowserType.Value(f"BROWSER_TYPE_{name.upper()}")
-    except ValueError:
-        fault = f"there is no browser {name!r}: chrome or msedge"
-        error = InvalidRequest(fault, reason="INVALID_REQUEST")
-        error.fields = {"spec.browser_type": fault}
-        raise error from None

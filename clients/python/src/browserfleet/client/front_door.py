@@ -42,6 +42,9 @@ class FrontDoor:
         request = session_service_pb2.CloseSessionRequest(session_id=session_id)
         return await self._calls.send(self._sessions.CloseSession, request, repeatable=True)
 
+    async def endpoint(self, request: session_service_pb2.CreateAttachEndpointRequest) -> session_pb2.AttachEndpoint:
+        return await self._calls.send(self._sessions.CreateAttachEndpoint, request, repeatable=True)
+
     async def occupy(self, request: session_service_pb2.OccupySessionRequest) -> session_pb2.Session:
         return await self._calls.send(self._sessions.OccupySession, request, repeatable=True)
 

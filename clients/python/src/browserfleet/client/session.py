@@ -13,6 +13,7 @@ import httpx
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from browserfleet.artifact.v1 import artifact_pb2
+from browserfleet.browser.v1 import browser_pb2
 from browserfleet.client.artifact import Artifact, pauses
 from browserfleet.client.browsers import Browsers, Via
 from browserfleet.client.calls import Retries
@@ -20,6 +21,7 @@ from browserfleet.client.durations import Span, to_duration, to_timedelta
 from browserfleet.client.errors import AttachFailed, SessionEnded, SessionNotOpen, WaitTimedOut
 from browserfleet.client.front_door import FrontDoor
 from browserfleet.client.occupancy import Holding
+from browserfleet.client.options import Receipt
 from browserfleet.client.states import CloseReason, SessionState
 from browserfleet.session.v1 import session_pb2, session_service_pb2
 
@@ -143,6 +145,36 @@ class Session:
     def browser_product(self) -> str:
         """Product and version as the browser itself reports them; empty before RUNNING."""
         return self._message.browser.product
+
+    @property
+    def started_warm(self) -> bool:
+        """Whether the browser stood ready; False also before RUNNING. `start_message` says why or why not."""
+        return self._message.browser.start_mode == browser_pb2.START_MODE_WARM
+
+    @property
+    def start_message(self) -> str:
+        """One sentence for people on how the browser was started."""
+        return self._message.browser.start_mode_message
+
+    @property
+    def receipts(self) -> tuple[Receipt, ...]:
+        """What became of each option that was asked of the browser; empty before RUNNING, and for sessions of a list."""
+        return tuple(Receipt.of(receipt) for receipt in self._message.browser.receipts)
+
+    async def signed_url(self, scope: str = "view", *, control: int = 0, ttl: Span = timedelta(minutes=15)) -> str:
+        """Return an address of the running session that holds its own credentials: whoever has it may do as much.
+
+        `scope`: "view" (the live view), "control" (its input too, while the control lease of the generation `control` is
+        held), "observe" (CDP that changes nothing) or "full" (CDP). It is good for new connections for `ttl`, from 10 s
+        to 15 min. Raises SessionEnded, SessionNotOpen, ControlTaken, InvalidRequest, and ValueError for another scope.
+        """
+        request = session_service_pb2.CreateAttachEndpointRequest(
+            session_id=self.id,
+            scope=session_pb2.AttachScope.Value(f"ATTACH_SCOPE_{scope.upper()}"),
+            ttl=to_duration(ttl),
+            control_generation=control,
+        )
+        return (await self._reach.front_door.endpoint(request)).edge_url
 
     async def refresh(self) -> Self:
         """Ask the fleet for the present state; returns this object. Raises SessionNotFound."""

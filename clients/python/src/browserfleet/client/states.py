@@ -77,6 +77,17 @@ class WatchKind(_Reported):
     LEFT = auto()
 
 
+class ReceiptState(_Reported):
+    """How what the browser reports compares to what was asked."""
+
+    UNSPECIFIED = auto()
+    APPLIED = auto()
+    # The browser reports something else; the receipt's message says why.
+    DIFFERENT = auto()
+    # Applied, but the browser has no way to report it.
+    UNVERIFIED = auto()
+
+
 class ArtifactState(_Reported):
     """Where an artifact's bytes are; STORED and FAILED are final."""
 

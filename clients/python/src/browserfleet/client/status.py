@@ -21,6 +21,8 @@ _BY_REASON: Mapping[str, type[errors.FleetError]] = {
     "SESSION_OCCUPIED": errors.SessionOccupied,
     "CONTROL_TAKEN": errors.ControlTaken,
     "NO_CAPABLE_NODE": errors.NoCapableNode,
+    "OPTION_UNAVAILABLE": errors.OptionUnavailable,
+    "PROXY_UNREACHABLE": errors.ProxyUnreachable,
     "REQUEST_ID_REUSED": errors.RequestIdReused,
     "TIMEOUT_LIMIT": errors.TimeoutLimit,
     "BROWSER_START_FAILED": errors.BrowserStartFailed,

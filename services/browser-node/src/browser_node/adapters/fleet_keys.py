@@ -1,14 +1,32 @@
 """Tokens of the fleet, checked on the node with the public key that its registration brought."""
 
-from browser_node.adapters.chromium.browser import MAX_CLIENTS
+from dataclasses import dataclass
+from enum import StrEnum
+
 from browser_node.domain.browser import SessionId
-from browser_node.domain.errors import ClientLimit
 from browser_node.usecases.browsers import Browsers
 from browser_node.usecases.ports import LiveBrowser
 from fleetkit.tokens import Claims, TokenInvalid, TokenVerifier
 
 _ATTACH = "attach"
-_FULL = "full"
+
+
+class Scope(StrEnum):
+    """What the holder of an attach token may do; the names are those of its claim."""
+
+    FULL = "full"
+    OBSERVE = "observe"
+    VIEW = "view"
+    CONTROL = "control"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """A browser that a token leads to, and what else the token says."""
+
+    browser: LiveBrowser
+    scope: Scope
+    claims: Claims
 
 
 class FleetKeys:
@@ -40,12 +58,10 @@ class TokenGate:
         self._keys = keys
         self._browsers = browsers
 
-    def find_attachable(self, session_id: SessionId, token: str) -> LiveBrowser:
+    def admit(self, session_id: SessionId, token: str) -> Pass:
+        """Raises TokenInvalid, BrowserNotFound, SessionNotOpen, StaleEpoch."""
         claims = self._keys.verify(token, audience=_ATTACH)
-        epoch = claims.extra.get("epoch", "")
-        if claims.subject != session_id or claims.extra.get("scope") != _FULL or not epoch.isdecimal():
+        epoch, scope = claims.extra.get("epoch", ""), claims.extra.get("scope")
+        if claims.subject != session_id or scope not in set(Scope) or not epoch.isdecimal():
             raise TokenInvalid("The token was made for something else.")
-        browser = self._browsers.find(session_id, int(epoch))
-        if browser.client_count >= MAX_CLIENTS:
-            raise ClientLimit(f"At most {MAX_CLIENTS} clients can be attached.", limit=str(MAX_CLIENTS))
-        return browser
+        return Pass(browser=self._browsers.find(session_id, int(epoch)), scope=Scope(scope), claims=claims)

@@ -13,6 +13,7 @@ from browser_node.domain.browser import (
     SessionId,
 )
 from browser_node.domain.errors import RegistrationEnded
+from browser_node.domain.options import BrowserTier
 from browser_node.usecases.ports import Instructions, NodeProfile, Pressure, Registration, Report
 from browserfleet.browser.v1 import browser_pb2
 from browserfleet.node.v1 import node_pb2, node_service_pb2, node_service_pb2_grpc
@@ -27,6 +28,11 @@ _CALL_TIMEOUT = timedelta(seconds=5)
 _BROWSER_TYPES = {
     BrowserKind.CHROME: browser_pb2.BROWSER_TYPE_CHROME,
     BrowserKind.MSEDGE: browser_pb2.BROWSER_TYPE_MSEDGE,
+}
+
+_TIERS = {
+    BrowserTier.FULL: browser_pb2.BROWSER_TIER_FULL,
+    BrowserTier.LEAN: browser_pb2.BROWSER_TIER_LEAN,
 }
 
 
@@ -47,6 +53,11 @@ class GrpcFleetGateway:
                 node_pb2.InstalledBrowser(browser_type=_BROWSER_TYPES[browser.kind], product=browser.product)
                 for browser in profile.browsers
             ],
+            capabilities=node_pb2.NodeCapabilities(
+                tiers=[_TIERS[tier] for tier in profile.capabilities.tiers],
+                proxy_locations=profile.capabilities.proxy_locations,
+                extensions=profile.capabilities.extensions,
+            ),
         )
         with typed_errors():
             answer = await self._stub.RegisterNode(
@@ -68,6 +79,7 @@ class GrpcFleetGateway:
             ended=[_ended_to_proto(ended) for ended in report.ended],
             draining=report.draining,
             pressure=_pressure_to_proto(report.pressure),
+            warm_browsers=report.warm_count,
         )
         try:
             with typed_errors():
@@ -80,7 +92,12 @@ class GrpcFleetGateway:
             raise
         return Instructions(
             assignments=[
-                Assignment(SessionId(wanted.session_id), wanted.epoch, wanted.remaining.ToTimedelta())
+                Assignment(
+                    SessionId(wanted.session_id),
+                    wanted.epoch,
+                    wanted.remaining.ToTimedelta(),
+                    control_generation=wanted.control_generation,
+                )
                 for wanted in answer.assignments
             ],
             heartbeat_interval=answer.heartbeat_interval.ToTimedelta(),
@@ -92,6 +109,7 @@ def _running_to_proto(browser: RunningBrowser) -> node_pb2.RunningBrowser:
         session_id=browser.session_id,
         epoch=browser.epoch,
         client_count=browser.client_count,
+        viewer_count=browser.viewer_count,
         input_idle=duration(browser.input_idle) if browser.input_idle is not None else None,
     )
 

@@ -1,6 +1,6 @@
 """Refusals of a node, each with a reason of the contract."""
 
-from fleetkit.errors import Aborted, FailedPrecondition, NotFound, ResourceExhausted, Unavailable
+from fleetkit.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 
 
 class NodeFull(ResourceExhausted):
@@ -51,7 +51,32 @@ class ClientLimit(ResourceExhausted):
     reason = "NO_CAPACITY"
 
 
+class ViewerLimit(ResourceExhausted):
+    """As many viewers as may be watch the session."""
+
+    reason = "NO_CAPACITY"
+
+
 class RegistrationEnded(Aborted):
     """session-api knows a newer registration of this node, or has given this one up."""
 
     reason = "REGISTRATION_ENDED"
+
+
+class OptionUnavailable(FailedPrecondition):
+    """The session asks for an option that this node cannot serve."""
+
+    reason = "OPTION_UNAVAILABLE"
+
+
+class InvalidOption(InvalidArgument):
+    """An option of the session has a value that no browser could take."""
+
+    def __init__(self, option: str, why: str) -> None:
+        super().__init__(f"{option}: {why}.", fields={f"spec.{option}": why})
+
+
+class ProxyUnreachable(FailedPrecondition):
+    """The session's proxy does not answer as it should; the message says how far it came."""
+
+    reason = "PROXY_UNREACHABLE"

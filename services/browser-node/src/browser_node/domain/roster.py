@@ -17,13 +17,17 @@ class Roster:
         self._held: dict[SessionId, int] = {}
         self._newest: OrderedDict[SessionId, int] = OrderedDict()
 
+    @property
+    def is_full(self) -> bool:
+        return len(self._held) >= self._slots
+
     def take(self, session_id: SessionId, epoch: int) -> None:
         """Take a slot for an allocation.
 
         Raises StaleEpoch when a newer one was seen, NodeFull when every slot is taken.
         """
         self.check(session_id, epoch)
-        if session_id not in self._held and len(self._held) >= self._slots:
+        if session_id not in self._held and self.is_full:
             raise NodeFull("Every slot of this node is taken.")
         self._held[session_id] = epoch
         self._newest[session_id] = epoch

@@ -33,3 +33,9 @@ class BrowserServicer(browser_service_pb2_grpc.BrowserServiceServicer):
             remaining = request.remaining.ToTimedelta()
             self._browsers.set_deadline(SessionId(request.session_id), request.epoch, remaining)
             return empty_pb2.Empty()
+
+    async def SetControl(self, request: browser_service_pb2.SetControlRequest, context: Context) -> empty_pb2.Empty:
+        with log_context(session_id=request.session_id):
+            session_id = SessionId(request.session_id)
+            self._browsers.set_control(session_id, request.epoch, request.generation, held=request.held)
+            return empty_pb2.Empty()

@@ -17,7 +17,14 @@ from browser_node.domain.browser import (
     SessionId,
     StartOrder,
 )
-from browser_node.domain.errors import BrowserNotFound, BrowserStartFailed, NodeDraining, SessionNotOpen, StaleEpoch
+from browser_node.domain.errors import (
+    BrowserNotFound,
+    BrowserStartFailed,
+    NodeDraining,
+    NodeFull,
+    SessionNotOpen,
+    StaleEpoch,
+)
 from browser_node.domain.reconciliation import reconcile
 from browser_node.domain.roster import Roster
 from browser_node.usecases.ports import BrowserLauncher, LiveBrowser
@@ -28,6 +35,8 @@ log = logging.getLogger(__name__)
 
 # The reaper acts at the deadline itself; the node only where nobody did.
 _DEADLINE_GRACE = timedelta(seconds=2)
+# How long a start waits for the place of a browser that is just ending: longer than its end may take.
+_ROOM_TIMEOUT = timedelta(seconds=20)
 # Ends that are remembered for clients that come too late.
 _REMEMBERED_ENDS = 1000
 
@@ -43,8 +52,9 @@ class _Hosting:
         self.browser: LiveBrowser | None = None
         # Monotonic seconds; set when the browser is up.
         self.deadline: float | None = None
-        # When it was last set, by the same clock.
+        # When it was last set, by the same clock, and when control was.
         self.deadline_set = 0.0
+        self.control_set = 0.0
 
     def reported(self) -> RunningBrowser:
         """Return what a heartbeat says of it."""
@@ -52,7 +62,11 @@ class _Hosting:
         if self.browser is None:
             return RunningBrowser(session_id, epoch)
         return RunningBrowser(
-            session_id, epoch, client_count=self.browser.client_count, input_idle=self.browser.input_idle
+            session_id,
+            epoch,
+            client_count=self.browser.client_count,
+            viewer_count=self.browser.viewer_count,
+            input_idle=self.browser.input_idle,
         )
 
 
@@ -70,6 +84,8 @@ class Browsers:
         self._group: asyncio.TaskGroup | None = None
         self._evicting = False
         self.draining = False
+        # The disk is too full for another session.
+        self.crowded = False
         # Set when session-api should hear from the node at once.
         self.news = asyncio.Event()
 
@@ -89,40 +105,71 @@ class Browsers:
         The work goes on when the caller is gone. Raises NodeDraining, StaleEpoch, NodeFull, BrowserTypeUnavailable,
         BrowserStartFailed.
         """
-        if self.draining or self._evicting or self._group is None:
-            raise NodeDraining("This node takes no sessions now.")
-        self._roster.check(order.session_id, order.epoch)
-        hosting = self._hostings.get(order.session_id)
-        if hosting is not None and hosting.order.epoch < order.epoch:
-            self._finish(
-                hosting, BrowserEnd(CloseReason.NODE_LOST, "The session was given a new browser."), report=False
-            )
-            await hosting.gone.wait()
-            return await self.start(order)
-        if hosting is None:
+        try:
+            async with asyncio.timeout(_ROOM_TIMEOUT.total_seconds()):
+                hosting = await self._hosting_for(order)
+        except TimeoutError:
+            raise NodeFull("Every slot of this node is taken, and what ends in one does not give it back.") from None
+        return await asyncio.shield(hosting.up)
+
+    async def _hosting_for(self, order: StartOrder) -> _Hosting:
+        """Return the hosting of an allocation, with a place on the roster; what is ending keeps its own till then."""
+        while True:
+            if not self.takes_sessions or self._group is None:
+                raise NodeDraining("This node takes no sessions now.")
+            self._roster.check(order.session_id, order.epoch)
+            hosting = self._hostings.get(order.session_id)
+            if hosting is not None and hosting.order.epoch == order.epoch and not hosting.end.done():
+                return hosting
             ended = self._ends.get(order.session_id)
-            if ended is not None and ended[0] == order.epoch:
+            if (hosting is not None and hosting.order.epoch == order.epoch) or (ended and ended[0] == order.epoch):
                 raise BrowserStartFailed("The browser of this allocation has ended.")
+            if hosting is not None:
+                self._finish(
+                    hosting, BrowserEnd(CloseReason.NODE_LOST, "The session was given a new browser."), report=False
+                )
+                await hosting.gone.wait()
+                continue
+            if self._roster.is_full and (ending := [each for each in self._hostings.values() if each.end.done()]):
+                await _first_gone(ending)
+                continue
             self._roster.take(order.session_id, order.epoch)
             hosting = self._hostings[order.session_id] = _Hosting(order)
             self._group.create_task(self._host(hosting))
-        return await asyncio.shield(hosting.up)
+            return hosting
 
     async def stop(self, session_id: SessionId, epoch: int, reason: CloseReason) -> None:
-        """End a browser and wait until nothing is left of it. No error when it does not run."""
+        """End a browser: when this returns nobody can use it any more. No error when it does not run.
+
+        Its processes and files go within moments, and until then it keeps its place: a start that needs the place
+        waits for it.
+        """
         hosting = self._hostings.get(session_id)
-        if hosting is None or hosting.order.epoch > epoch:
-            return
-        self._finish(hosting, BrowserEnd(reason), report=False)
-        await hosting.gone.wait()
+        if hosting is not None and hosting.order.epoch <= epoch:
+            self._finish(hosting, BrowserEnd(reason), report=False)
+
+    @property
+    def takes_sessions(self) -> bool:
+        """Whether a start has a chance."""
+        return not (self.draining or self.crowded or self._evicting)
 
     def set_deadline(self, session_id: SessionId, epoch: int, remaining: timedelta) -> None:
         """Move the node's own deadline. Raises StaleEpoch, BrowserNotFound."""
+        hosting, _ = self._up(session_id, epoch)
+        self._limit(hosting, remaining)
+
+    def set_control(self, session_id: SessionId, epoch: int, generation: int, *, held: bool) -> None:
+        """Say that a person has taken control, or handed it back. Raises StaleEpoch, BrowserNotFound."""
+        hosting, browser = self._up(session_id, epoch)
+        hosting.control_set = self._clock.monotonic()
+        browser.set_control(generation, held=held)
+
+    def _up(self, session_id: SessionId, epoch: int) -> tuple[_Hosting, LiveBrowser]:
         self._roster.check(session_id, epoch)
         hosting = self._hostings.get(session_id)
         if hosting is None or hosting.order.epoch != epoch or hosting.browser is None:
             raise BrowserNotFound("No browser of this session runs here.")
-        self._limit(hosting, remaining)
+        return hosting, hosting.browser
 
     async def enforce_deadlines(self) -> None:
         """Do one pass: end every browser whose deadline has passed."""
@@ -152,6 +199,11 @@ class Browsers:
 
     # ---- what a heartbeat says, and what its answer means
 
+    @property
+    def warm_count(self) -> int:
+        """How many browsers stand ready for sessions to come."""
+        return self._launcher.warm_count
+
     def running(self) -> list[RunningBrowser]:
         """Everything that runs, starting browsers included; what is about to end is not."""
         return [hosting.reported() for hosting in self._hostings.values() if not hosting.end.done()]
@@ -168,8 +220,8 @@ class Browsers:
     def apply(self, reported: Sequence[RunningBrowser], assignments: Sequence[Assignment], *, sent: float) -> None:
         """Bring the browsers that were reported in line with what session-api wants.
 
-        `sent` is when the report left, by the monotonic clock: the answer may be older than a deadline that was set
-        since, by an extension, and must not move it back.
+        `sent` is when the report left, by the monotonic clock: the answer may be older than a deadline or a control
+        that was set since, by an extension or a taking, and must not move it back.
         """
         wanted = reconcile(reported, assignments)
         for browser in wanted.stops:
@@ -180,11 +232,17 @@ class Browsers:
                     hosting, BrowserEnd(CloseReason.NODE_LOST, "The session does not belong here."), report=False
                 )
         for assignment in wanted.deadlines:
-            hosting = self._hostings.get(assignment.session_id)
-            if hosting is not None and hosting.deadline_set > sent:
-                continue
             with contextlib.suppress(BrowserNotFound, StaleEpoch):
-                self.set_deadline(assignment.session_id, assignment.epoch, assignment.remaining)
+                self._follow(assignment, *self._up(assignment.session_id, assignment.epoch), sent=sent)
+
+    def _follow(self, assignment: Assignment, hosting: _Hosting, browser: LiveBrowser, *, sent: float) -> None:
+        if hosting.deadline_set <= sent:
+            self._limit(hosting, assignment.remaining)
+        if hosting.control_set <= sent:
+            if assignment.control_generation:
+                browser.set_control(assignment.control_generation, held=True)
+            else:
+                browser.release_control()
 
     # ---- clients
 
@@ -259,6 +317,8 @@ class Browsers:
         if hosting.end.done():
             return
         hosting.end.set_result(end)
+        if hosting.browser is not None:
+            hosting.browser.dismiss(end)
         log.info("a browser ends: %s", end.reason, extra={"session_id": hosting.order.session_id})
         if report:
             key = (hosting.order.session_id, hosting.order.epoch)
@@ -283,3 +343,12 @@ class Browsers:
     def _limit(self, hosting: _Hosting, remaining: timedelta) -> None:
         hosting.deadline_set = self._clock.monotonic()
         hosting.deadline = hosting.deadline_set + (remaining + _DEADLINE_GRACE).total_seconds()
+
+
+async def _first_gone(hostings: Sequence[_Hosting]) -> None:
+    waits = [asyncio.ensure_future(hosting.gone.wait()) for hosting in hostings]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

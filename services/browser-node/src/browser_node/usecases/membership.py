@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 _FIRST_RETRY = timedelta(milliseconds=500)
 _LAST_RETRY = timedelta(seconds=5)
+# By so much the used share of the disk has to fall below its limit before sessions are taken again.
+_DISK_MARGIN = 0.02
 
 
 class Membership:
@@ -30,6 +32,7 @@ class Membership:
         profile: NodeProfile,
         keys: TokenKeys,
         clock: Clock,
+        disk_limit: float = 0.85,
     ) -> None:
         self._browsers = browsers
         self._machine = machine
@@ -37,6 +40,7 @@ class Membership:
         self._profile = profile
         self._keys = keys
         self._clock = clock
+        self._disk_limit = disk_limit
         self._registration: Registration | None = None
         # Monotonic seconds of the last answer.
         self._heard = clock.monotonic()
@@ -89,15 +93,31 @@ class Membership:
 
     async def report(self, registration: Registration) -> timedelta:
         """Send one heartbeat, do what the answer says, return when to send the next. Raises FleetError."""
+        self._heed_disk()
         running = self._browsers.running()
         ended = self._browsers.unreported()
-        report = Report(running=running, ended=ended, draining=self._browsers.draining, pressure=self._machine.pressure)
+        report = Report(
+            running=running,
+            ended=ended,
+            draining=self._browsers.draining or self._browsers.crowded,
+            pressure=self._machine.pressure,
+            warm_count=self._browsers.warm_count,
+        )
         sent = self._clock.monotonic()
         instructions = await self._gateway.heartbeat(registration, report)
         self._heard = self._clock.monotonic()
         self._browsers.reported(ended)
         self._browsers.apply(running, instructions.assignments, sent=sent)
         return instructions.heartbeat_interval
+
+    def _heed_disk(self) -> None:
+        """A node whose disk is nearly full takes nothing new, until there is room again."""
+        used = self._machine.disk_used
+        crowded = used >= self._disk_limit - (_DISK_MARGIN if self._browsers.crowded else 0.0)
+        if crowded != self._browsers.crowded:
+            what = "no new sessions are taken" if crowded else "sessions are taken again"
+            log.warning("the disk is %d %% full: %s", used * 100, what)
+            self._browsers.crowded = crowded
 
     async def enforce_isolation(self) -> None:
         """Do one pass: a node that nobody has answered for its isolation budget ends its browsers."""
@@ -108,12 +128,26 @@ class Membership:
             log.error("nobody has answered for %s: all browsers end", silence)
             self._browsers.end_all(BrowserEnd(CloseReason.NODE_LOST, "The node was cut off."))
 
-    async def drain(self) -> None:
-        """The node stops: take nothing new, say so, end everything, say that too. Bounded by its calls' deadlines."""
+    async def drain(self, *, within: timedelta, at_once: asyncio.Event) -> None:
+        """The node stops: take nothing new, let what runs live on until the time is up or `at_once` is set, end it.
+
+        Heartbeats, by `run`, go on meanwhile. Returns when nothing is hosted any more; `leave` then says so.
+        """
         self._browsers.draining = True
-        await self._report_once()
-        self._browsers.end_all(BrowserEnd(CloseReason.NODE_DRAINED, "The node was drained."))
-        await self._browsers.wait_empty()
+        self._browsers.news.set()
+        empty = asyncio.ensure_future(self._browsers.wait_empty())
+        hurry = asyncio.ensure_future(at_once.wait())
+        try:
+            log.info("draining: %d browsers have %s to end", len(self._browsers.running()), within)
+            await asyncio.wait({empty, hurry}, timeout=within.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
+            self._browsers.end_all(BrowserEnd(CloseReason.NODE_DRAINED, "The node was drained."))
+            await empty
+        finally:
+            empty.cancel()
+            hurry.cancel()
+
+    async def leave(self) -> None:
+        """Say how the last browsers ended, when `run` does not any more. Bounded by the call's deadline."""
         await self._report_once()
 
     async def _report_once(self) -> None:

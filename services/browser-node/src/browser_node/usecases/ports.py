@@ -1,7 +1,7 @@
 """What the node's use cases need from the outside."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +16,7 @@ from browser_node.domain.browser import (
     RunningBrowser,
     StartOrder,
 )
+from browser_node.domain.options import BrowserTier
 
 
 class CdpClient(Protocol):
@@ -36,6 +37,25 @@ class CdpClient(Protocol):
     def resume_reading(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CdpAccess:
+    """What a client may do: everything that clients may, or only what changes nothing; and whether it is given the
+    whole browser, or one page of it."""
+
+    is_observer: bool = False
+    target_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenTarget:
+    """A page, worker or frame of a browser, as the browser describes it."""
+
+    id: str
+    type: str
+    title: str
+    url: str
+
+
 class CdpConnection(Protocol):
     """A client's place in a browser."""
 
@@ -45,6 +65,40 @@ class CdpConnection(Protocol):
 
     def leave(self) -> None:
         """The client's socket is gone."""
+        ...
+
+
+class ViewerSocket(Protocol):
+    """A viewer's socket, as a browser sees it. Nothing here blocks or raises."""
+
+    def send_event(self, message: bytes) -> None:
+        """Queue one text message."""
+        ...
+
+    def send_picture(self, message: bytes) -> None:
+        """Queue one binary message."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Send what is queued, then close with a WebSocket code."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Take no more messages from the viewer until `resume_reading`."""
+        ...
+
+    def resume_reading(self) -> None: ...
+
+
+class ViewerConnection(Protocol):
+    """A viewer's place in a browser."""
+
+    def receive(self, message: bytes) -> None:
+        """Take one text message of the viewer."""
+        ...
+
+    def leave(self) -> None:
+        """The viewer's socket is gone."""
         ...
 
 
@@ -58,32 +112,74 @@ class LiveBrowser(Protocol):
     def client_count(self) -> int: ...
 
     @property
+    def viewer_count(self) -> int: ...
+
+    @property
     def input_idle(self) -> timedelta:
-        """Time since a client last sent a command, or since the browser came up when none ever did."""
+        """Time since a client last sent a command or a person input, or since the browser came up."""
         ...
 
-    async def attach(self, client: CdpClient) -> CdpConnection:
+    @property
+    def targets(self) -> Sequence[OpenTarget]:
+        """What clients can attach to now, newest first."""
+        ...
+
+    async def attach(self, client: CdpClient, access: CdpAccess) -> CdpConnection:
         """Give a client its own session in the browser. Raises ClientLimit, SessionNotOpen."""
         ...
 
+    async def watch(self, socket: ViewerSocket, *, control_generation: int | None) -> ViewerConnection:
+        """Let somebody watch, and act while the control lease of this generation is held.
+
+        Raises ViewerLimit, SessionNotOpen.
+        """
+        ...
+
+    def set_control(self, generation: int, *, held: bool) -> None:
+        """A person has taken control, or handed it back. News of an older lease change nothing."""
+        ...
+
+    def release_control(self) -> None:
+        """Nobody has control."""
+        ...
+
     async def ended(self) -> BrowserEnd:
-        """Wait until the browser has ended by itself."""
+        """Wait until the browser has ended by itself, or has to: it hangs, or uses more than a session may."""
+        ...
+
+    def dismiss(self, end: BrowserEnd) -> None:
+        """Tell every client why, and let nobody in any more. Does not block; a second time changes nothing."""
         ...
 
     async def close(self, end: BrowserEnd) -> None:
-        """Tell every client, end all processes, keep what was left, wipe the rest. Bounded; never raises."""
+        """Dismiss, end all processes, keep what was left, wipe the rest. Bounded; never raises."""
         ...
 
 
 class BrowserLauncher(Protocol):
-    """Starts browsers."""
+    """Gives sessions their browsers."""
+
+    @property
+    def warm_count(self) -> int:
+        """How many browsers stand ready."""
+        ...
 
     async def launch(self, order: StartOrder) -> LiveBrowser:
-        """Return a browser that answers and has a page.
+        """Return a browser that answers, has a page and is as the order's options say.
 
-        Raises BrowserStartFailed. Leaves nothing behind when it fails or is cancelled.
+        Raises BrowserTypeUnavailable, OptionUnavailable and InvalidOption before a browser is spent where that can be
+        told, BrowserStartFailed. Leaves nothing behind when it fails or is cancelled.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeCapabilities:
+    """What a node can do for a session beyond its browsers."""
+
+    tiers: tuple[BrowserTier, ...] = (BrowserTier.FULL,)
+    proxy_locations: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +191,7 @@ class NodeProfile:
     attach_url: str
     slots: int
     browsers: tuple[InstalledBrowser, ...]
+    capabilities: NodeCapabilities = field(default_factory=NodeCapabilities)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +219,10 @@ class Report:
 
     running: Sequence[RunningBrowser]
     ended: Sequence[EndedBrowser]
+    # Nothing new is taken: the node stops, or has no disk left.
     draining: bool
     pressure: Pressure | None
+    warm_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +239,11 @@ class Machine(Protocol):
     @property
     def pressure(self) -> Pressure | None:
         """What was measured last; None before that."""
+        ...
+
+    @property
+    def disk_used(self) -> float:
+        """Share of the disk in use, of the fuller one where state and browsers' folders have two; 0 before that."""
         ...
 
 

@@ -7,18 +7,21 @@ import contextlib
 from collections.abc import Iterator
 from datetime import timedelta
 
-from browserfleet.browser.v1 import browser_pb2
 from browserfleet.node.v1 import browser_service_pb2, browser_service_pb2_grpc
 from browserfleet.session.v1 import session_pb2
 from fleetkit import errors
+from fleetkit.clock import Clock
 from fleetkit.rpc.client import bearer, channel, typed_errors
 from fleetkit.rpc.times import duration
 from fleetkit.rpc.tls import TlsIdentity
 from fleetkit.tokens import TokenSigner
+from session_api.browser_messages import facts_of, spec_message
 from session_api.domain.browser import BrowserFacts
 from session_api.domain.close_reason import CloseReason
-from session_api.domain.errors import BrowserStartFailed, NodeUnavailable
+from session_api.domain.errors import BrowserStartFailed, NodeUnavailable, OptionUnavailable, ProxyUnreachable
+from session_api.domain.identifiers import NodeId
 from session_api.domain.session import Allocation, Session
+from session_api.usecases.sealing import SecretSealing
 
 _START_TIMEOUT_SECONDS = 40.0
 _STOP_TIMEOUT_SECONDS = 15.0
@@ -27,16 +30,24 @@ _CALL_TOKEN_TTL = timedelta(minutes=2)
 # A node uploads what a session left also after its end, through outages of the store.
 _ARTIFACT_TOKEN_EXTRA = timedelta(hours=24)
 _RETRY_AFTER = timedelta(seconds=2)
+# Of what a node says is wrong: it goes to the caller, and into the session.
+_LONGEST_MESSAGE = 500
 
 
 class GrpcNodeGateway:
     """See NodeGateway. Used within `async with`, which closes the channels."""
 
-    def __init__(self, signer: TokenSigner, *, tls: TlsIdentity | None = None) -> None:
+    def __init__(
+        self, signer: TokenSigner, sealing: SecretSealing, *, clock: Clock, tls: TlsIdentity | None = None
+    ) -> None:
         self._signer = signer
+        self._sealing = sealing
+        self._clock = clock
         self._tls = tls
         self._channels = contextlib.AsyncExitStack()
         self._stubs: dict[str, browser_service_pb2_grpc.BrowserServiceAsyncStub] = {}
+        # By node, with the monotonic seconds until which each is used.
+        self._call_tokens: dict[NodeId, tuple[str, float]] = {}
 
     async def start_browser(self, session: Session) -> BrowserFacts:
         stub, metadata = await self._node(session)
@@ -44,20 +55,13 @@ class GrpcNodeGateway:
             session_id=session.id,
             epoch=session.epoch,
             organization_id=session.organization_id,
-            spec=browser_pb2.BrowserSpec(
-                browser_type=browser_pb2.BrowserType.Value(f"BROWSER_TYPE_{session.spec.browser_type}")
-            ),
+            spec=spec_message(session.spec, self._sealing.open(session)),
             remaining=duration(session.timeout),
             artifact_token=self._artifact_token(session),
         )
         with _node_errors():
             browser = await stub.StartBrowser(request, metadata=metadata, timeout=_START_TIMEOUT_SECONDS)
-        return BrowserFacts(
-            product=browser.product,
-            user_agent=browser.user_agent,
-            warm=browser.start_mode == browser_pb2.START_MODE_WARM,
-            sandboxed=browser.sandboxed,
-        )
+        return facts_of(browser)
 
     async def stop_browser(self, session: Session, *, reason: CloseReason) -> None:
         stub, metadata = await self._node(session)
@@ -77,6 +81,14 @@ class GrpcNodeGateway:
         with _node_errors():
             await stub.SetDeadline(request, metadata=metadata, timeout=_CALL_TIMEOUT_SECONDS)
 
+    async def set_control(self, session: Session, *, generation: int, held: bool) -> None:
+        stub, metadata = await self._node(session)
+        request = browser_service_pb2.SetControlRequest(
+            session_id=session.id, epoch=session.epoch, generation=generation, held=held
+        )
+        with _node_errors():
+            await stub.SetControl(request, metadata=metadata, timeout=_CALL_TIMEOUT_SECONDS)
+
     async def __aenter__(self) -> GrpcNodeGateway:
         return self
 
@@ -93,8 +105,16 @@ class GrpcNodeGateway:
                 channel(allocation.node_address, retries=False, tls=self._tls)
             )
             stub = self._stubs.setdefault(allocation.node_address, browser_service_pb2_grpc.BrowserServiceStub(opened))
-        token = self._signer.sign(audience=f"node:{allocation.node_id}", subject="session-api", ttl=_CALL_TOKEN_TTL)
-        return stub, bearer(token)
+        return stub, bearer(self._call_token(allocation.node_id))
+
+    def _call_token(self, node_id: NodeId) -> str:
+        """A token for calls to one node, used again while it is good for a while yet: signing costs as much as calling."""
+        token, good_until = self._call_tokens.get(node_id, ("", 0.0))
+        now = self._clock.monotonic()
+        if now >= good_until:
+            token = self._signer.sign(audience=f"node:{node_id}", subject="session-api", ttl=_CALL_TOKEN_TTL)
+            self._call_tokens[node_id] = (token, now + (_CALL_TOKEN_TTL / 2).total_seconds())
+        return token
 
     def _artifact_token(self, session: Session) -> str:
         return self._signer.sign(
@@ -119,8 +139,16 @@ def _node_errors() -> Iterator[None]:
         with typed_errors():
             yield
     except errors.FleetError as error:
-        if error.reason == BrowserStartFailed.reason:
-            raise BrowserStartFailed(error.message, retry_after=_RETRY_AFTER) from error
+        message = error.message.replace("\0", "")[:_LONGEST_MESSAGE]
+        match error.reason:
+            case BrowserStartFailed.reason:
+                raise BrowserStartFailed(message, retry_after=_RETRY_AFTER) from error
+            case OptionUnavailable.reason:
+                option, value = (error.metadata.get(name, "")[:_LONGEST_MESSAGE] for name in ("option", "value"))
+                raise OptionUnavailable(message, option=option, value=value) from error
+            case ProxyUnreachable.reason:
+                raise ProxyUnreachable(message) from error
         if isinstance(error, errors.Unavailable | errors.DeadlineExceeded):
             raise NodeUnavailable("The node does not answer.", retry_after=_RETRY_AFTER) from error
+        error.message = message
         raise

@@ -43,6 +43,18 @@ class NoCapableNode(errors.FailedPrecondition):
     reason = "NO_CAPABLE_NODE"
 
 
+class OptionUnavailable(errors.FailedPrecondition):
+    """An option of the session is one that no node, or not its own, can serve."""
+
+    reason = "OPTION_UNAVAILABLE"
+
+
+class ProxyUnreachable(errors.FailedPrecondition):
+    """The proxy that the session asked for does not answer as it should."""
+
+    reason = "PROXY_UNREACHABLE"
+
+
 class NoCapacity(errors.ResourceExhausted):
     """Every slot is taken."""
 

@@ -1,11 +1,12 @@
 """A browser-node as the fleet knows it, and the report that it sends."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Self
 
 from session_api.domain.browser import BrowserType
+from session_api.domain.capabilities import Capabilities
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.identifiers import NodeId, OrganizationId, SessionId
 from session_api.domain.session import Allocation
@@ -40,6 +41,7 @@ class NewNode:
     browsers: dict[BrowserType, str]
     # Whose key the node showed: the name is theirs from then on.
     owner_id: OrganizationId
+    capabilities: Capabilities = field(default_factory=Capabilities)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,9 @@ class Node:
     # Said by the node itself.
     is_stopping: bool = False
     pressure: Pressure | None = None
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    # Browsers that stood ready at the last heartbeat, less the slots that were taken since: a hint.
+    warm_browsers: int = 0
 
     @property
     def state(self) -> NodeState:
@@ -74,6 +79,11 @@ class Node:
         if self.is_stopping or self.drain_time is not None:
             return NodeState.DRAINING
         return NodeState.CORDONED if self.is_cordoned else NodeState.ACTIVE
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the node would take one more session now."""
+        return self.state is NodeState.ACTIVE and self.slots_free > 0
 
     @property
     def slots_free(self) -> int:
@@ -98,6 +108,10 @@ class Node:
     def draining(self, *, by: datetime) -> Self:
         """Return the node as it takes no new sessions and is to be empty by an instant."""
         return replace(self, is_cordoned=True, drain_time=by)
+
+    def with_slot_taken(self) -> Self:
+        """Return the node with one slot less, and with one browser less that stands ready."""
+        return replace(self, slots_used=self.slots_used + 1, warm_browsers=max(self.warm_browsers - 1, 0))
 
     @property
     def allocation(self) -> Allocation:
@@ -141,15 +155,21 @@ class NodeReport:
     ended: list[EndedBrowser]
     draining: bool
     pressure: Pressure | None = None
+    # Browsers of the full tier that stand ready.
+    warm_browsers: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """A browser that a node should be running, and the time it has left."""
+    """A browser that a node should be running, and the time it has left.
+
+    `control_generation` is that of the control lease that a person holds, 0 when nobody does.
+    """
 
     session_id: SessionId
     epoch: int
     remaining: timedelta
+    control_generation: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,11 @@
 
 import random
 from collections.abc import Sequence
+from functools import partial
 
-from session_api.domain.browser import BrowserSpec
-from session_api.domain.errors import NoCapableNode
-from session_api.domain.node import Node, NodeState
+from session_api.domain.browser import BrowserSpec, BrowserTier, Need
+from session_api.domain.capabilities import can_serve, require_servable
+from session_api.domain.node import Node
 
 # Looking at a few nodes drawn by chance is nearly as good as looking at all of them (Mitzenmacher, "The Power of Two
 # Choices in Randomized Load Balancing", 2001), costs the same in a large fleet as in a small one, and keeps
@@ -18,24 +19,22 @@ _BUSY = 0.9
 def candidates(nodes: Sequence[Node], spec: BrowserSpec, *, chance: random.Random) -> list[Node]:
     """Return nodes that could take the session now, best first; empty when every slot is taken.
 
-    Raises NoCapableNode when no node that is not lost has such a browser, because then waiting does not help.
+    A quiet machine comes before a busy one, then one with a browser that stands ready, then the emptier one. Raises
+    NoCapableNode or OptionUnavailable when no node that is not lost can serve the session, because then waiting does
+    not help.
     """
-    if not any(spec.browser_type in node.browsers and not node.is_lost for node in nodes):
-        raise NoCapableNode(
-            f"No node of the fleet has the browser {spec.browser_type}.", browser_type=spec.browser_type
-        )
+    need = spec.need
+    if not any(can_serve(node, need) and not node.is_lost for node in nodes):
+        require_servable((node for node in nodes if not node.is_lost), need)
     drawn = chance.sample(nodes, _DRAWN) if len(nodes) > _DRAWN else nodes
-    free = [node for node in drawn if _has_room(node, spec)]
+    free = [node for node in drawn if node.has_room and can_serve(node, need)]
     if not free and len(drawn) < len(nodes):
-        free = [node for node in nodes if _has_room(node, spec)]
-    return sorted(free, key=_rank)
+        free = [node for node in nodes if node.has_room and can_serve(node, need)]
+    return sorted(free, key=partial(_rank, need=need))
 
 
-def _has_room(node: Node, spec: BrowserSpec) -> bool:
-    return node.state is NodeState.ACTIVE and node.slots_free > 0 and spec.browser_type in node.browsers
-
-
-def _rank(node: Node) -> tuple[bool, float, str]:
+def _rank(node: Node, *, need: Need) -> tuple[bool, bool, float, str]:
     pressure = node.pressure
     is_busy = pressure is not None and max(pressure.cpu, pressure.memory) >= _BUSY
-    return (is_busy, node.slots_used / node.slots, node.id)
+    starts_cold = need.tier is not BrowserTier.FULL or node.warm_browsers == 0
+    return (is_busy, starts_cold, node.slots_used / node.slots, node.id)

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from session_api.domain.browser import BrowserType
+from session_api.domain.browser import Need
+from session_api.domain.capabilities import can_serve
 from session_api.domain.identifiers import NodeId, OrganizationId, SessionId
 from session_api.domain.node import Node, NodeState
 from session_api.domain.organization import Limits, may_open
@@ -26,8 +27,8 @@ class QueueReason(StrEnum):
 
 
 _SENTENCES = {
-    QueueReason.FLEET_FULL: "Every slot of the nodes that have such a browser is taken.",
-    QueueReason.NO_NODE: "Every node that has such a browser is cordoned, draining or lost.",
+    QueueReason.FLEET_FULL: "Every slot of the nodes that can serve such a session is taken.",
+    QueueReason.NO_NODE: "Every node that can serve such a session is cordoned, draining or lost.",
     QueueReason.QUOTA: "The organization has as many open sessions as its quota allows.",
 }
 
@@ -38,7 +39,7 @@ class Waiting:
 
     session_id: SessionId
     organization_id: OrganizationId
-    browser_type: BrowserType
+    need: Need
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,20 @@ class QueuePlace:
     position: int
     reason: QueueReason
     expire_time: datetime
+
+
+def servable(waiting: Iterable[Waiting], nodes: Iterable[Node]) -> list[Waiting]:
+    """Return those for whom there is a free slot on some node. Nobody else takes part in the order of a moment: an
+    organization must not stand behind what it cannot be given.
+    """
+    room = [node for node in nodes if node.has_room]
+    found, known = [], dict[Need, bool]()
+    for entry in waiting:
+        if entry.need not in known:
+            known[entry.need] = any(can_serve(node, entry.need) for node in room)
+        if known[entry.need]:
+            found.append(entry)
+    return found
 
 
 def fair_order(waiting: Iterable[Waiting], shares: Mapping[OrganizationId, Share]) -> list[Waiting]:
@@ -85,7 +100,7 @@ def next_placements(
         share = shares.get(entry.organization_id, Share())
         if not may_open(share.limits, held.get(entry.organization_id, 0)):
             continue
-        node_id = room.take(entry.browser_type)
+        node_id = room.take(entry.need)
         if node_id is not None:
             held[entry.organization_id] = held.get(entry.organization_id, 0) + 1
             placements.append((entry, node_id))
@@ -96,7 +111,7 @@ def reason_of(entry: Waiting, nodes: Iterable[Node], share: Share) -> QueueReaso
     """Return what a session waits for."""
     if not may_open(share.limits, share.held):
         return QueueReason.QUOTA
-    serving = (node for node in nodes if node.state is NodeState.ACTIVE and entry.browser_type in node.browsers)
+    serving = (node for node in nodes if node.state is NodeState.ACTIVE and can_serve(node, entry.need))
     return QueueReason.FLEET_FULL if any(serving) else QueueReason.NO_NODE
 
 
@@ -104,15 +119,15 @@ class _Room:
     """The free slots of a moment, counted down as they are given away."""
 
     def __init__(self, nodes: Iterable[Node]) -> None:
-        self._free = {node.id: node for node in nodes if node.state is NodeState.ACTIVE and node.slots_free > 0}
+        self._free = {node.id: node for node in nodes if node.has_room}
 
-    def take(self, browser_type: BrowserType) -> NodeId | None:
-        fitting = (node for node in self._free.values() if browser_type in node.browsers)
+    def take(self, need: Need) -> NodeId | None:
+        fitting = (node for node in self._free.values() if can_serve(node, need))
         best = max(fitting, key=lambda node: (node.slots_free, node.id), default=None)
         if best is None:
             return None
         if best.slots_free == 1:
             del self._free[best.id]
         else:
-            self._free[best.id] = replace(best, slots_used=best.slots_used + 1)
+            self._free[best.id] = best.with_slot_taken()
         return best.id

@@ -91,6 +91,8 @@ class Session:
     organization_id: OrganizationId
     state: SessionState = SessionState.QUEUED
     spec: BrowserSpec
+    # What of the request only the node may read; empty where there is nothing, and after the end.
+    sealed_secrets: str = field(default="", repr=False)
     timeout: timedelta
     lifetime_limit: timedelta = MAX_TIMEOUT
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -318,6 +320,7 @@ class Session:
             viewer_count=0,
             occupancy=None,
             control=None,
+            sealed_secrets="",
         )
 
     def require_running(self) -> Allocation:

@@ -11,37 +11,34 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from fleetkit.errors import FleetError, Unauthenticated
+from fleetkit.errors import FleetError, Unauthenticated, Unimplemented
 from fleetkit.telemetry import log_context
 from session_api.domain.identifiers import SessionId
-from session_api.edge.door import AttachDoor
+from session_api.edge.discovery import targets_of, version_of
+from session_api.edge.door import Admission, AttachDoor
 from session_api.edge.problems import http_status, problem_body
 from session_api.edge.splice import attach_protocol
 
-# Chrome answers the same for as long as its protocol has been called so.
-_PROTOCOL_VERSION = "1.3"
+_NOT_STORED = {"cache-control": "no-store"}
 
 
 def edge_app(door: AttachDoor, is_ready: Callable[[], Awaitable[None]]) -> Starlette:
     """Return the application. `is_ready` raises when the service cannot serve."""
 
-    async def version(request: Request) -> Response:
+    async def admitted(request: Request) -> Admission:
         session_id = SessionId(request.path_params["session_id"])
         with log_context(session_id=session_id):
-            admission = await door.admit(session_id, request.headers, request.query_params.get("token"))
-            browser = admission.session.browser
-            # A client sends the headers of this request along to the address that it is given here. With a key
-            # among them that must be the edge: a node is assumed hostile and must not see the key.
-            endpoint = admission.endpoint
-            return JSONResponse(
-                {
-                    "Browser": browser.product if browser else "",
-                    "Protocol-Version": _PROTOCOL_VERSION,
-                    "User-Agent": browser.user_agent if browser else "",
-                    "webSocketDebuggerUrl": endpoint.direct_url if admission.by_token else endpoint.edge_url,
-                },
-                headers={"cache-control": "no-store"},
-            )
+            return await door.admit(session_id, request.headers, request.query_params.get("token"))
+
+    async def version(request: Request) -> Response:
+        return JSONResponse(version_of(await admitted(request)), headers=_NOT_STORED)
+
+    async def targets(request: Request) -> Response:
+        return JSONResponse(await targets_of(await admitted(request)), headers=_NOT_STORED)
+
+    async def over_cdp(request: Request) -> Response:
+        error = Unimplemented("Pages are opened, closed and shown over CDP.")
+        return Response(problem_body(error), status_code=405, media_type="application/json", headers={"allow": ""})
 
     async def livez(request: Request) -> Response:
         return Response("ok\n", media_type="text/plain")
@@ -62,6 +59,14 @@ def edge_app(door: AttachDoor, is_ready: Callable[[], Awaitable[None]]) -> Starl
         routes=[
             Route("/attach/{session_id}/json/version", version),
             Route("/attach/{session_id}/json/version/", version),
+            *(
+                Route(f"/attach/{{session_id}}/{path}", targets)
+                for path in ("json", "json/", "json/list", "json/list/")
+            ),
+            *(
+                Route(f"/attach/{{session_id}}/json/{verb}", over_cdp, methods=["GET", "PUT"])
+                for verb in ("new", "close/{target}", "activate/{target}")
+            ),
             Route("/livez", livez),
             Route("/readyz", readyz),
         ],

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fleetkit.errors import PermissionDenied, Unauthenticated
+from session_api.domain.attach_scope import AttachGrant
 from session_api.domain.caller import Scope
 from session_api.domain.identifiers import SessionId
 from session_api.domain.session import Session
 from session_api.usecases.access import Access
-from session_api.usecases.attaching import AttachEndpoint, Attaching
+from session_api.usecases.attaching import Attachable, AttachEndpoint, Attaching
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,19 +28,22 @@ class AttachDoor:
         self._access = access
         self._attaching = attaching
 
-    async def admit(self, session_id: SessionId, headers: Mapping[str, str], token: str | None) -> Admission:
-        """Return the way to a running session.
+    async def admit(
+        self, session_id: SessionId, headers: Mapping[str, str], token: str | None, *, live: bool = False
+    ) -> Admission:
+        """Return the way to a running session: to its live view, or else to CDP. It allows what the caller may do.
 
-        Raises Unauthenticated (also TokenInvalid), SessionNotFound, SessionNotOpen.
+        Raises Unauthenticated (also TokenInvalid), PermissionDenied, SessionNotFound, SessionNotOpen.
         """
-        session = await self._session(session_id, headers, token)
-        endpoint = self._attaching.endpoint(session)
+        found = await self._found(session_id, headers, token)
+        session, grant = found.session, _usable(found.grant, live)
+        endpoint = self._attaching.endpoint(session, grant)
         if endpoint is None:
             raise AssertionError("a running session has an endpoint")
         # A client that was given a signed URL may send its key along all the same.
         return Admission(session=session, endpoint=endpoint, by_token=token is not None and "x-api-key" not in headers)
 
-    async def _session(self, session_id: SessionId, headers: Mapping[str, str], token: str | None) -> Session:
+    async def _found(self, session_id: SessionId, headers: Mapping[str, str], token: str | None) -> Attachable:
         if token is not None:
             return await self._attaching.by_token(token, session_id)
         key = headers.get("x-api-key")
@@ -49,3 +53,12 @@ class AttachDoor:
         if caller.scope is Scope.NODE:
             raise PermissionDenied("A node's key does not attach.", scope="member")
         return await self._attaching.by_key(caller, session_id)
+
+
+def _usable(grant: AttachGrant, live: bool) -> AttachGrant:
+    """Return what counts of a grant at one of the two doors."""
+    if live:
+        return grant.for_viewing
+    if grant.is_live:
+        raise PermissionDenied("The token is for the live view alone.", scope=grant.scope.lower())
+    return grant

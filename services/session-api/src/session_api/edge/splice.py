@@ -6,6 +6,7 @@ the node's token in place of the client's credentials; the node's answer comes b
 
 import asyncio
 import logging
+import re
 import ssl
 from collections.abc import Callable
 from http import HTTPStatus
@@ -15,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 from opentelemetry import trace
 from uvicorn.server import ServerState
 
-from fleetkit.errors import FleetError, Internal, InvalidArgument, Unavailable
+from fleetkit.errors import FleetError, Internal, InvalidArgument, PermissionDenied, Unavailable
 from fleetkit.telemetry import inject_headers, log_context
 from session_api.domain.errors import NodeUnavailable, SessionNotFound
 from session_api.domain.identifiers import SessionId
@@ -25,10 +26,12 @@ from session_api.edge.problems import http_status, problem_body
 log = logging.getLogger(__name__)
 tracer = trace.get_tracer(__name__)
 
-_PREFIX = "/attach/"
+# To CDP, and to the live view; a session's ID follows.
+_DOORS = {"attach": False, "live": True}
+_PAGE = re.compile(r"/devtools/page/[0-9A-F]{32}")
 # What of the client's handshake the node needs. No cookie, key or extension goes on: the node may be hostile, and
 # compression would only cost time.
-_FORWARDED = ("sec-websocket-key", "sec-websocket-version", "sec-websocket-protocol", "user-agent", "origin")
+_FORWARDED = ("sec-websocket-key", "sec-websocket-version", "sec-websocket-protocol", "user-agent")
 _DIAL_TIMEOUT_SECONDS = 5.0
 # A client that talks before its handshake was answered may send this much.
 _MAX_EARLY_BYTES = 64 * 1024
@@ -110,14 +113,22 @@ class AttachProtocol(_Joined):
     async def _join(self, head: bytes) -> None:
         target, headers = _parse(head)
         url = urlsplit(target)
-        if not url.path.startswith(_PREFIX):
+        door, _, name = url.path.removeprefix("/").partition("/")
+        if door not in _DOORS:
             raise SessionNotFound
-        session_id = SessionId(url.path.removeprefix(_PREFIX).rstrip("/"))
+        name, slash, below = name.partition("/")
+        session_id, below = SessionId(name), f"{slash}{below}".removesuffix("/")
+        if _DOORS[door]:
+            if below:
+                raise SessionNotFound
+        else:
+            _check_below(below, session_id)
+            _check_origin(headers)
         token = next(iter(parse_qs(url.query, keep_blank_values=True).get("token", [])), None)
         with log_context(session_id=session_id):
-            admission = await self._door.admit(session_id, headers, token)
+            admission = await self._door.admit(session_id, headers, token, live=_DOORS[door])
             node = await self._dial(admission)
-            node.transport.write(_handshake(admission, headers) + self._early)
+            node.transport.write(_handshake(admission, below, headers) + self._early)
             node.other, self.other = self, node
             log.info("a client attached through the edge")
 
@@ -168,10 +179,26 @@ def _parse(head: bytes) -> tuple[str, dict[str, str]]:
     return target, {name.strip().lower(): value.strip() for name, _, value in headers}
 
 
-def _handshake(admission: Admission, headers: dict[str, str]) -> bytes:
+def _check_below(below: str, session_id: SessionId) -> None:
+    """Raises SessionNotFound for what leads neither to the browser nor to one of its pages."""
+    if below not in {"", f"/devtools/browser/{session_id}"} and not _PAGE.fullmatch(below):
+        raise SessionNotFound
+
+
+def _check_origin(headers: dict[str, str]) -> None:
+    """No site's script speaks CDP, whatever credentials it got hold of; programs send no origin.
+
+    Raises PermissionDenied.
+    """
+    origin, host = headers.get("origin", "").lower(), headers.get("host", "").lower()
+    if origin and origin not in {f"http://{host}", f"https://{host}", "devtools://devtools"}:
+        raise PermissionDenied("Scripts of this origin do not attach.")
+
+
+def _handshake(admission: Admission, below: str, headers: dict[str, str]) -> bytes:
     url = urlsplit(admission.endpoint.direct_url)
     lines = [
-        f"GET {url.path} HTTP/1.1",
+        f"GET {url.path}{below} HTTP/1.1",
         f"host: {url.netloc}",
         "connection: Upgrade",
         "upgrade: websocket",

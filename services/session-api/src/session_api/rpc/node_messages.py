@@ -4,7 +4,9 @@ from browserfleet.browser.v1 import browser_pb2
 from browserfleet.node.v1 import node_pb2, node_service_pb2
 from browserfleet.session.v1 import session_pb2
 from fleetkit.rpc.times import duration, timestamp
+from session_api.domain.browser import BrowserTier
 from session_api.domain.caller import Caller
+from session_api.domain.capabilities import Capabilities
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.identifiers import NodeId, SessionId
 from session_api.domain.node import (
@@ -36,6 +38,7 @@ def new_node(request: node_service_pb2.RegisterNodeRequest, caller: Caller) -> N
             if browser.browser_type in browser_pb2.BrowserType.values()
         },
         owner_id=caller.organization_id,
+        capabilities=_capabilities(request.capabilities),
     )
 
 
@@ -47,6 +50,7 @@ def report_of(request: node_service_pb2.HeartbeatRequest) -> NodeReport:
         ended=[_ended(browser) for browser in request.ended],
         draining=request.draining,
         pressure=_pressure(request.pressure) if request.HasField("pressure") else None,
+        warm_browsers=request.warm_browsers,
     )
 
 
@@ -56,7 +60,10 @@ def states_of(request: node_service_pb2.ListNodesRequest) -> list[NodeState]:
 
 def assignment_to_proto(assignment: Assignment) -> node_pb2.Assignment:
     return node_pb2.Assignment(
-        session_id=assignment.session_id, epoch=assignment.epoch, remaining=duration(assignment.remaining)
+        session_id=assignment.session_id,
+        epoch=assignment.epoch,
+        remaining=duration(assignment.remaining),
+        control_generation=assignment.control_generation,
     )
 
 
@@ -79,11 +86,27 @@ def node_to_proto(node: Node, sessions: list[Session] | None = None) -> node_pb2
         heartbeat_time=timestamp(node.heartbeat_time),
         drain_time=timestamp(node.drain_time),
         sessions=[_held(session) for session in sessions or []],
+        capabilities=node_pb2.NodeCapabilities(
+            tiers=sorted(browser_pb2.BrowserTier.Value(f"BROWSER_TIER_{tier}") for tier in node.capabilities.tiers),
+            proxy_locations=sorted(node.capabilities.proxy_locations),
+            extensions=sorted(node.capabilities.extensions),
+        ),
+        warm_browsers=node.warm_browsers,
     )
     if node.pressure is not None:
         proto.pressure.cpu = node.pressure.cpu
         proto.pressure.memory = node.pressure.memory
     return proto
+
+
+def _capabilities(message: node_pb2.NodeCapabilities) -> Capabilities:
+    # A newer node may have tiers that this version does not know.
+    named = (known(browser_pb2.BrowserTier.DESCRIPTOR, tier, "BROWSER_TIER_") for tier in message.tiers)
+    tiers = frozenset(BrowserTier(name) for name in named if name in BrowserTier.__members__)
+    locations, extensions = frozenset(message.proxy_locations), frozenset(message.extensions)
+    if not message.tiers:
+        return Capabilities(proxy_locations=locations, extensions=extensions)
+    return Capabilities(tiers=tiers, proxy_locations=locations, extensions=extensions)
 
 
 def _running(browser: node_pb2.RunningBrowser) -> RunningBrowser:

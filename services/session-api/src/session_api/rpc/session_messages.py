@@ -5,16 +5,18 @@ from datetime import timedelta
 from browserfleet.browser.v1 import browser_pb2
 from browserfleet.session.v1 import session_pb2, session_service_pb2
 from fleetkit.rpc.times import duration, timestamp
-from session_api.domain.browser import BrowserSpec
+from session_api.browser_messages import receipt_messages, spec_message
+from session_api.domain.attach_scope import AttachGrant, AttachScope
 from session_api.domain.caller import Caller
 from session_api.domain.identifiers import NodeId
 from session_api.domain.leases import HolderKind
 from session_api.domain.queue import QueuePlace
 from session_api.domain.session import IdleActivity, IdlePolicy, Session, SessionState
 from session_api.lease_messages import control_message, occupancy_message
+from session_api.rpc.spec_messages import secrets_of, spec_of
 from session_api.rpc.values import browser_type, instant, known
+from session_api.usecases.admission import NewSession
 from session_api.usecases.attaching import AttachEndpoint
-from session_api.usecases.creation import NewSession
 from session_api.usecases.queries import SessionOrder, SessionQuery
 from session_api.usecases.watching import WatchNews
 
@@ -28,7 +30,8 @@ _NEWS = {
 
 def new_session(request: session_service_pb2.CreateSessionRequest) -> NewSession:
     return NewSession(
-        spec=BrowserSpec(browser_type=browser_type(request.spec.browser_type)),
+        spec=spec_of(request.spec),
+        secrets=secrets_of(request.spec),
         timeout=request.timeout.ToTimedelta() if request.HasField("timeout") else None,
         labels=dict(request.labels),
         idle=_idle(request),
@@ -66,9 +69,7 @@ def session_to_proto(
         state=session_pb2.Session.State.Value(f"STATE_{session.state}"),
         close_message=session.close_message,
         open=session.is_open,
-        spec=browser_pb2.BrowserSpec(
-            browser_type=browser_pb2.BrowserType.Value(f"BROWSER_TYPE_{session.spec.browser_type}")
-        ),
+        spec=spec_message(session.spec),
         timeout=duration(session.timeout),
         create_time=timestamp(session.create_time),
         start_time=timestamp(session.start_time),
@@ -94,15 +95,28 @@ def session_to_proto(
         proto.idle_activity = session_pb2.IdleActivity.Value(f"IDLE_ACTIVITY_{session.idle.activity}")
     _add_browser(proto, session)
     if attach is not None:
-        proto.attach.direct_url = attach.direct_url
-        proto.attach.edge_url = attach.edge_url
-        proto.attach.expire_time.FromDatetime(attach.expire_time)
+        proto.attach.CopyFrom(endpoint_to_proto(attach))
     if place is not None:
         proto.queue.position = place.position
         proto.queue.reason = session_pb2.QueueReason.Value(f"QUEUE_REASON_{place.reason}")
         proto.queue.message = place.reason.sentence
         proto.queue.expire_time.FromDatetime(place.expire_time)
     return proto
+
+
+def endpoint_to_proto(endpoint: AttachEndpoint) -> session_pb2.AttachEndpoint:
+    return session_pb2.AttachEndpoint(
+        direct_url=endpoint.direct_url,
+        edge_url=endpoint.edge_url,
+        expire_time=timestamp(endpoint.expire_time),
+        scope=session_pb2.AttachScope.Value(f"ATTACH_SCOPE_{endpoint.grant.scope}"),
+    )
+
+
+def grant_of(request: session_service_pb2.CreateAttachEndpointRequest) -> AttachGrant:
+    scope = AttachScope(known(session_pb2.AttachScope.DESCRIPTOR, request.scope, "ATTACH_SCOPE_") or "FULL")
+    is_control = scope is AttachScope.CONTROL
+    return AttachGrant(scope=scope, control_generation=request.control_generation if is_control else 0)
 
 
 def news_type(news: WatchNews) -> session_service_pb2.WatchSessionsResponse.Type.ValueType:
@@ -128,6 +142,8 @@ def _add_browser(proto: session_pb2.Session, session: Session) -> None:
     proto.browser.user_agent = session.browser.user_agent
     proto.browser.start_mode = browser_pb2.START_MODE_WARM if session.browser.warm else browser_pb2.START_MODE_COLD
     proto.browser.sandboxed = session.browser.sandboxed
+    proto.browser.start_mode_message = session.browser.start_message
+    proto.browser.receipts.extend(receipt_messages(session.browser.receipts))
 
 
 def waiting_time(request: session_service_pb2.CreateSessionRequest, remaining: float | None) -> timedelta:

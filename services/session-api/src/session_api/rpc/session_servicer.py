@@ -12,6 +12,8 @@ from session_api.domain.identifiers import SessionId
 from session_api.domain.leases import DEFAULT_CONTROL_TIMEOUT
 from session_api.domain.session import Session, SessionState
 from session_api.rpc.session_messages import (
+    endpoint_to_proto,
+    grant_of,
     holder_kind,
     new_session,
     news_type,
@@ -143,6 +145,18 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
             return await self._whole(
                 await self._leasing.release_control(current_caller(Caller), session_id, generation=request.generation)
             )
+
+    async def CreateAttachEndpoint(
+        self, request: session_service_pb2.CreateAttachEndpointRequest, context: Context
+    ) -> session_pb2.AttachEndpoint:
+        with log_context(session_id=request.session_id):
+            endpoint = await self._attaching.granted(
+                current_caller(Caller),
+                SessionId(request.session_id),
+                grant_of(request),
+                ttl=request.ttl.ToTimedelta() if request.HasField("ttl") else None,
+            )
+            return endpoint_to_proto(endpoint)
 
     async def ReapSession(
         self, request: session_service_pb2.ReapSessionRequest, context: Context

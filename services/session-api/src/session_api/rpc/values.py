@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from browserfleet.browser.v1 import browser_pb2
 from fleetkit.errors import InvalidArgument
-from session_api.domain.browser import BrowserType
+from session_api.domain.browser import BrowserTier, BrowserType
 
 
 def known(enum: EnumDescriptor, number: int, prefix: str) -> str:
@@ -25,6 +25,16 @@ def browser_type(value: browser_pb2.BrowserType.ValueType) -> BrowserType:
         fault = "must be a browser type that this version knows"
         raise InvalidArgument(f"The request is not valid: browser_type: {fault}.", fields={"spec.browser_type": fault})
     return BrowserType(browser_pb2.BrowserType.Name(value).removeprefix("BROWSER_TYPE_"))
+
+
+def browser_tier(value: browser_pb2.BrowserTier.ValueType) -> BrowserTier:
+    """Return the tier, the full one where none is given; raises InvalidArgument for one that is not known."""
+    if value == browser_pb2.BROWSER_TIER_UNSPECIFIED:
+        return BrowserTier.FULL
+    if value not in browser_pb2.BrowserTier.values():
+        fault = "must be a tier that this version knows"
+        raise InvalidArgument(f"The request is not valid: tier: {fault}.", fields={"spec.tier": fault})
+    return BrowserTier(browser_pb2.BrowserTier.Name(value).removeprefix("BROWSER_TIER_"))
 
 
 def instant(message: Message, field: str) -> datetime | None:

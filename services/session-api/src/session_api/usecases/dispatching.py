@@ -9,8 +9,8 @@ from session_api.domain.node import Node
 from session_api.domain.organization import may_open
 from session_api.domain.queue import QueuePlace, Share, Waiting, fair_order, reason_of
 from session_api.domain.session import Session, SessionState
-from session_api.usecases.creation import Creation
 from session_api.usecases.ports import Bells, Database, Transaction
+from session_api.usecases.starting import Starting
 from session_api.usecases.turns import next_turns
 
 log = logging.getLogger(__name__)
@@ -21,9 +21,9 @@ _EVERYONE = 1_000_000
 class Dispatching:
     """Places queued sessions. Any number of replicas may do so at once: each placement is a compare-and-set."""
 
-    def __init__(self, *, database: Database, creation: Creation, tasks: OwnedTasks, bells: Bells) -> None:
+    def __init__(self, *, database: Database, starting: Starting, tasks: OwnedTasks, bells: Bells) -> None:
         self._database = database
-        self._creation = creation
+        self._starting = starting
         self._tasks = tasks
         self._bells = bells
 
@@ -75,7 +75,7 @@ class Dispatching:
     async def _start(self, session: Session) -> None:
         with log_context(session_id=session.id):
             try:
-                await self._creation.start(session)
+                await self._starting.start(session)
             except FleetError as error:
                 # The session says so itself; whoever waits for it reads it there.
                 log.warning("a queued session did not start: %s", error.message)

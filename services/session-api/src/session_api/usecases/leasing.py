@@ -7,14 +7,16 @@ from session_api.domain.caller import Caller
 from session_api.domain.identifiers import SessionId
 from session_api.domain.leases import HolderKind
 from session_api.domain.session import Session
-from session_api.usecases.ports import Bells, Database
+from session_api.usecases.control_news import is_news_of_control, tell_node_of_control
+from session_api.usecases.ports import Bells, Database, NodeGateway
 
 
 class Leasing:
     """Gives and takes back the two leases of a session. Raises SessionNotFound in every method."""
 
-    def __init__(self, *, database: Database, bells: Bells) -> None:
+    def __init__(self, *, database: Database, nodes: NodeGateway, bells: Bells) -> None:
         self._database = database
+        self._nodes = nodes
         self._bells = bells
 
     async def occupy(
@@ -68,4 +70,6 @@ class Leasing:
             if changed.sequence != session.sequence:
                 await tx.outbox.announce(changed, what=what, now=now)
         self._bells.relay.set()
+        if is_news_of_control(session, changed):
+            await tell_node_of_control(self._nodes, changed)
         return changed

@@ -10,6 +10,7 @@ from session_api.domain.identifiers import NodeId
 from session_api.domain.node import Assignment, NewNode, NodeReport, Registration
 from session_api.domain.session import SessionState
 from session_api.usecases.ending import Ending
+from session_api.usecases.heartbeats import Heartbeats
 from session_api.usecases.ports import Beat, Bells, Database, HeldSession
 from session_api.usecases.reaping import Reaping
 
@@ -22,8 +23,18 @@ _REPORT_MAY_BE_OLD = timedelta(seconds=15)
 class Nodes:
     """Registrations and heartbeats."""
 
-    def __init__(self, *, database: Database, ids: IdSource, ending: Ending, reaping: Reaping, bells: Bells) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        ids: IdSource,
+        ending: Ending,
+        reaping: Reaping,
+        bells: Bells,
+        heartbeats: Heartbeats,
+    ) -> None:
         self._database = database
+        self._heartbeats = heartbeats
         self._ids = ids
         self._ending = ending
         self._reaping = reaping
@@ -48,8 +59,7 @@ class Nodes:
 
     async def heartbeat(self, report: NodeReport) -> list[Assignment]:
         """Take a report and return what the node should be running. Raises RegistrationEnded."""
-        async with self._database.single() as tx:
-            beat = await tx.nodes.beat(report)
+        beat = await self._heartbeats.record(report)
         if beat is None:
             raise RegistrationEnded("This registration has ended: end all browsers and register anew.")
         if _says_something_new(report, beat):
@@ -81,7 +91,14 @@ class Nodes:
                 await self._ending.end(held.session_id, reason=CloseReason.BROWSER_CRASHED, holder=holder)
             elif held.state in {SessionState.STARTING, SessionState.RUNNING}:
                 remaining = (held.expire_time or beat.now + held.timeout) - beat.now
-                assignments.append(Assignment(session_id=held.session_id, epoch=held.epoch, remaining=remaining))
+                assignments.append(
+                    Assignment(
+                        session_id=held.session_id,
+                        epoch=held.epoch,
+                        remaining=remaining,
+                        control_generation=held.control_generation,
+                    )
+                )
         return assignments
 
 

@@ -49,6 +49,10 @@ class SessionRepository(Protocol):
         """Return a session, of that organization only where one is given. Raises SessionNotFound."""
         ...
 
+    async def read(self, session_id: SessionId) -> tuple[Session, datetime]:
+        """Return a session, and the instant when it was so; others may change it at once. Raises SessionNotFound."""
+        ...
+
     async def lock(self, session_id: SessionId) -> tuple[Session, datetime]:
         """Return a session that nobody else changes before this transaction ends, and the instant when it was locked.
 
@@ -60,12 +64,23 @@ class SessionRepository(Protocol):
         """Store a new session. Raises SessionExists when its ID or its idempotency key is taken."""
         ...
 
+    async def add_placed(self, session: Session, node: Node, *, now: datetime) -> bool:
+        """Take a slot of a node, store a new session that has it, and announce that it was created, in one statement.
+
+        Nothing of that happens, and the answer is False, when the node has no slot. Raises SessionExists as `add` does.
+        """
+        ...
+
+    async def save_started(self, session: Session, *, now: datetime) -> None:
+        """Store a session that is up, announce it and schedule its countdown, in one statement. Raises as `save` does."""
+        ...
+
     async def save(self, session: Session) -> None:
         """Store the next value of a session. Raises SessionChanged when its revision is not the stored one."""
         ...
 
     async def page(self, query: SessionQuery, page: PageRequest) -> Page[Session]:
-        """Return one page in the query's order."""
+        """Return one page in the query's order. What browsers reported about options is left out."""
         ...
 
     async def on_node(self, node_id: NodeId) -> list[Session]:
@@ -89,8 +104,9 @@ class SessionRepository(Protocol):
         ...
 
     async def changes(self, *, since: int) -> Changes:
-        """Return every session that changed at this position or after it. Raises ResumeTokenExpired for a position
-        that this database has not reached: it was restored from a backup.
+        """Return every session that changed at this position or after it, without what browsers reported about options.
+
+        Raises ResumeTokenExpired for a position that this database has not reached: it was restored from a backup.
         """
         ...
 
@@ -103,7 +119,7 @@ class SessionQueue(Protocol):
     """The queued sessions of the fleet."""
 
     async def waiting(self, *, limit: int) -> list[Waiting]:
-        """Return the `limit` oldest queued sessions of each organization."""
+        """Return, of each organization, the `limit` oldest queued sessions of each need."""
         ...
 
     async def shares(self, *, also: OrganizationId | None = None) -> dict[OrganizationId, Share]:
@@ -128,6 +144,8 @@ class HeldSession:
     client_count: int
     viewer_count: int
     has_idle_timeout: bool
+    # Of the control lease that a person holds; 0: nobody does.
+    control_generation: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +198,12 @@ class NodeRepository(Protocol):
         """Record a heartbeat; None when its registration is not the node's present one, or was given up.
 
         One statement: it may stand alone.
+        """
+        ...
+
+    async def beats(self, reports: Sequence[NodeReport]) -> dict[NodeId, Beat | None]:
+        """Record heartbeats of different nodes as `beat` does, in one statement that waits for nobody: a node that
+        another transaction is changing is missing in the answer.
         """
         ...
 
@@ -315,7 +339,11 @@ class NodeGateway(Protocol):
     """The browser-nodes. Every call is idempotent and ends within seconds."""
 
     async def start_browser(self, session: Session) -> BrowserFacts:
-        """Start, or find, the browser of an allocated session. Raises BrowserStartFailed, NodeUnavailable."""
+        """Start, or find, the browser of an allocated session.
+
+        Raises BrowserStartFailed, NodeUnavailable; OptionUnavailable, ProxyUnreachable or InvalidArgument for an option
+        that the node finds wrong.
+        """
         ...
 
     async def stop_browser(self, session: Session, *, reason: CloseReason) -> None:
@@ -324,6 +352,10 @@ class NodeGateway(Protocol):
 
     async def set_deadline(self, session: Session, *, remaining: timedelta) -> None:
         """Move the node's own deadline for a session. Raises NodeUnavailable."""
+        ...
+
+    async def set_control(self, session: Session, *, generation: int, held: bool) -> None:
+        """Say that a person has taken control of a session, or that this control has ended. Raises NodeUnavailable."""
         ...
 
 

@@ -10,8 +10,9 @@ from session_api.domain.close_reason import CloseReason
 from session_api.domain.identifiers import SessionId
 from session_api.domain.node import Node
 from session_api.domain.session import Due, Session
+from session_api.usecases.control_news import is_news_of_control, tell_node_of_control
 from session_api.usecases.ending import Ending, begin_close, end_session
-from session_api.usecases.ports import Bells, Database, Transaction
+from session_api.usecases.ports import Bells, Database, NodeGateway, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,17 @@ class Reaping:
     """Does what is due for sessions and for nodes. Safe beside any number of others."""
 
     def __init__(
-        self, *, database: Database, ending: Ending, tasks: OwnedTasks, bells: Bells, lease: timedelta
+        self,
+        *,
+        database: Database,
+        nodes: NodeGateway,
+        ending: Ending,
+        tasks: OwnedTasks,
+        bells: Bells,
+        lease: timedelta,
     ) -> None:
         self._database = database
+        self._nodes = nodes
         self._ending = ending
         self._tasks = tasks
         self._bells = bells
@@ -118,6 +127,9 @@ class Reaping:
             session, now = await tx.sessions.lock(session_id)
             done = await self._do_what_is_due(tx, session, now)
         self._bells.relay.set()
+        if is_news_of_control(session, done):
+            # Whoever reaps waits for no node.
+            _ = self._tasks.start(tell_node_of_control(self._nodes, done))
         # A close that somebody else has begun is theirs to finish.
         reaped = _Reaped(session=done, is_ending=done is not session and done.close_reason is not None)
         countdown = session.countdown_time if done is session else None

@@ -14,11 +14,13 @@ from session_api.domain.close_reason import CloseReason
 from session_api.domain.errors import BrowserStartFailed, QueueTimedOut, SessionNotOpen
 from session_api.domain.identifiers import SessionId
 from session_api.domain.session import Session, SessionState
+from session_api.usecases.admission import Admission, NewSession
 from session_api.usecases.changes import ChangeHub
-from session_api.usecases.creation import Creation, NewSession
 from session_api.usecases.ending import Ending
 from session_api.usecases.ports import Bells, Database, NodeGateway
 from session_api.usecases.queries import SessionQuery
+from session_api.usecases.starting import Starting
+from session_api.usecases.wishes import Wishes
 
 log = logging.getLogger(__name__)
 
@@ -37,27 +39,33 @@ class Sessions:
         *,
         database: Database,
         nodes: NodeGateway,
-        creation: Creation,
+        admission: Admission,
+        starting: Starting,
         ending: Ending,
         hub: ChangeHub,
         tasks: OwnedTasks,
         bells: Bells,
+        wishes: Wishes,
     ) -> None:
         self._database = database
         self._nodes = nodes
-        self._creation = creation
+        self._admission = admission
+        self._starting = starting
         self._ending = ending
         self._hub = hub
         self._tasks = tasks
         self._bells = bells
+        self._wishes = wishes
 
     async def create(self, caller: Caller, request: NewSession, *, wait: timedelta) -> Session:
         """Make a session and return it RUNNING, or as it is when `wait` is over.
 
-        Raises RequestIdReused, NoCapableNode, NoCapacity, QueueFull, QuotaExceeded; QueueTimedOut, BrowserStartFailed,
-        NodeUnavailable or SessionNotOpen when it did not come up: it is found under the request's idempotency key.
+        Raises InvalidArgument, OptionUnavailable, RequestIdReused, NoCapableNode, NoCapacity, QueueFull, QuotaExceeded;
+        QueueTimedOut, BrowserStartFailed, NodeUnavailable, SessionNotOpen, or for an option InvalidArgument,
+        OptionUnavailable or ProxyUnreachable when it did not come up: it is found under the request's idempotency key.
         """
-        allocation = self._tasks.start(self._creation.allocate(caller, request))
+        request = self._wishes.accepted(caller, request)
+        allocation = self._tasks.start(self._admission.allocate(caller, request))
         beginning = self._tasks.start(self._begin(allocation))
         try:
             with contextlib.suppress(TimeoutError):
@@ -108,7 +116,7 @@ class Sessions:
     async def _begin(self, allocation: asyncio.Task[Session]) -> Session:
         session = await allocation
         with log_context(session_id=session.id):
-            return await self._creation.start(session) if session.state is SessionState.STARTING else session
+            return await self._starting.start(session) if session.state is SessionState.STARTING else session
 
     async def _up(self, session_id: SessionId) -> Session:
         """Wait until a queued session is up, or raise what became of it."""

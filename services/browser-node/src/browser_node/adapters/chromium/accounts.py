@@ -45,6 +45,11 @@ class Accounts:
     def give_back(self, place: int) -> None:
         self._taken.discard(place)
 
+    @property
+    def taken_count(self) -> int:
+        """How many places are not free."""
+        return len(self._taken)
+
     def user_of(self, place: int) -> int | None:
         """Return the user of a place; None when the node is not root and its browsers run as itself."""
         return None if self._first_user is None else self._first_user + place

@@ -1,32 +1,41 @@
 """A session's browser that is up: its clients, its recordings and downloads, and its end."""
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 
 from browser_node.adapters.chromium.command_filter import SessionFolders
 from browser_node.adapters.chromium.connection import Connection
+from browser_node.adapters.chromium.control import Control
 from browser_node.adapters.chromium.downloads import Downloads
+from browser_node.adapters.chromium.live_view import MAX_VIEWERS, LiveView
 from browser_node.adapters.chromium.multiplexer import CdpError, Multiplexer
 from browser_node.adapters.chromium.recorder import Recording
 from browser_node.adapters.chromium.screencast import Screencast
+from browser_node.adapters.chromium.targets import Targets
 from browser_node.adapters.chromium.tree import BrowserTree
+from browser_node.adapters.chromium.vitals import Vitals
 from browser_node.domain.artifact import ArtifactOrigin
-from browser_node.domain.browser import BrowserEnd, BrowserFacts, CloseReason, RunId
-from browser_node.domain.errors import ClientLimit, SessionNotOpen
-from browser_node.usecases.ports import ArtifactSpool, CdpClient, CdpConnection
+from browser_node.domain.browser import BrowserEnd, BrowserFacts, RunId
+from browser_node.domain.errors import ClientLimit, SessionNotOpen, ViewerLimit
+from browser_node.usecases.ports import (
+    ArtifactSpool,
+    CdpAccess,
+    CdpClient,
+    CdpConnection,
+    OpenTarget,
+    ViewerConnection,
+    ViewerSocket,
+)
 from fleetkit.ids import IdSource
 
 log = logging.getLogger(__name__)
 
 MAX_CLIENTS = 16
 
-_PING_INTERVAL = timedelta(seconds=5)
-_PING_TIMEOUT = timedelta(seconds=2)
-# A browser that answers neither of so many pings in a row, and says nothing else, hangs.
-_MISSED_PINGS = 2
 _GRACEFUL = timedelta(seconds=2)
 _KEEPING = timedelta(seconds=10)
 
@@ -47,15 +56,15 @@ class BrowserPipe(Multiplexer):
 
     def pipe_full(self) -> None:
         for connection in self.connections:
-            connection.client.pause_reading()
+            connection.hold("pipe")
 
     def pipe_drained(self) -> None:
         for connection in self.connections:
-            connection.client.resume_reading()
+            connection.release("pipe")
 
 
 class ChromiumBrowser:
-    """A live browser of one session."""
+    """A live browser of one session. `on_context` is told of each context that a client makes."""
 
     def __init__(
         self,
@@ -67,6 +76,7 @@ class ChromiumBrowser:
         origin: ArtifactOrigin,
         spool: ArtifactSpool,
         ids: IdSource,
+        on_context: Callable[[str], None],
     ) -> None:
         self._tree = tree
         self._pipe = pipe
@@ -75,11 +85,18 @@ class ChromiumBrowser:
         self._origin = origin
         self._spool = spool
         self._ids = ids
+        self._on_context = on_context
         self._folders = SessionFolders(downloads=tree.folders.downloads, uploads=tree.folders.uploads)
         self._screencast = Screencast(pipe)
+        self._control = Control()
+        self._live = LiveView(multiplexer=pipe, screencast=self._screencast, control=self._control)
         self._recordings: dict[RunId, Recording] = {}
         self._chores: set[asyncio.Task[None]] = set()
         self._closing = False
+        # What is set anew whenever a client has left, beyond downloads.
+        self.restored_after_clients: list[Callable[[], None]] = []
+        self._targets = Targets(pipe)
+        self._do(self._follow_targets())
         # Up from now on: a browser that nobody attaches to idles since then.
         pipe.last_input = time.monotonic()
 
@@ -97,10 +114,22 @@ class ChromiumBrowser:
         return len(self._pipe.connections)
 
     @property
+    def viewer_count(self) -> int:
+        return self._live.viewer_count
+
+    @property
     def input_idle(self) -> timedelta:
         return timedelta(seconds=time.monotonic() - self._pipe.last_input)
 
-    async def attach(self, client: CdpClient) -> CdpConnection:
+    @property
+    def targets(self) -> tuple[OpenTarget, ...]:
+        return self._targets.known
+
+    async def _follow_targets(self) -> None:
+        with contextlib.suppress(CdpError):
+            await self._targets.start()
+
+    async def attach(self, client: CdpClient, access: CdpAccess) -> CdpConnection:
         """Join a client and begin a run with its recording. Raises ClientLimit, SessionNotOpen."""
         if self._closing or self._pipe.closed.is_set():
             raise SessionNotOpen("The session's browser has ended.")
@@ -111,9 +140,11 @@ class ChromiumBrowser:
             multiplexer=self._pipe,
             client=client,
             folders=self._folders,
-            on_context=self._downloads.cover,
+            on_context=self._on_context,
             on_action=self._screencast.follow,
             on_leave=self._on_leave,
+            access=access,
+            control=self._control,
         )
         self._pipe.connections[connection] = run_id
         self._downloads.current_run = run_id
@@ -129,6 +160,20 @@ class ChromiumBrowser:
         log.info("a client attached", extra={"run_id": run_id})
         return connection
 
+    async def watch(self, socket: ViewerSocket, *, control_generation: int | None) -> ViewerConnection:
+        """Join a viewer. Raises ViewerLimit, SessionNotOpen."""
+        if self._closing or self._pipe.closed.is_set():
+            raise SessionNotOpen("The session's browser has ended.")
+        if self.viewer_count >= MAX_VIEWERS:
+            raise ViewerLimit(f"At most {MAX_VIEWERS} viewers can watch.", limit=str(MAX_VIEWERS))
+        return await self._live.join(socket, generation=control_generation)
+
+    def set_control(self, generation: int, *, held: bool) -> None:
+        self._control.set(generation, held=held)
+
+    def release_control(self) -> None:
+        self._control.release()
+
     def _begin_recording(self, run_id: RunId) -> None:
         recording = Recording(run_id=run_id, origin=self._origin, screencast=self._screencast, spool=self._spool)
         self._recordings[run_id] = recording
@@ -140,7 +185,17 @@ class ChromiumBrowser:
         if recording is not None:
             recording.finish()
         self._downloads.current_run = next(reversed(self._pipe.connections.values()), None)
+        self._restore()
         log.info("a client left", extra={"run_id": run_id})
+
+    def _restore(self) -> None:
+        """Chrome forgets what holds for a whole context when any session that had set it too ends: set it again."""
+        self._downloads.cover(None)
+        for connection in self._pipe.connections:
+            for context_id in connection.contexts:
+                self._downloads.cover(context_id)
+        for restore in self.restored_after_clients:
+            restore()
 
     def _do(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
@@ -148,40 +203,27 @@ class ChromiumBrowser:
         task.add_done_callback(self._chores.discard)
 
     async def ended(self) -> BrowserEnd:
-        """Wait until the browser has ended by itself: gone, or hanging."""
-        waits = [asyncio.ensure_future(wait) for wait in (self._pipe.closed.wait(), self._tree.exited(), self._hangs())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            hung = waits[2].done()
-        finally:
-            for wait in waits:
-                wait.cancel()
-        message = "The browser stopped answering." if hung else "The browser ended by itself."
-        return BrowserEnd(CloseReason.BROWSER_CRASHED, message)
+        """Wait until the browser has ended by itself, or has to: gone, hanging, or past what a session may use."""
+        return await Vitals(self._tree, self._pipe, self._pipe.closed).ended()
 
-    async def _hangs(self) -> None:
-        missed = 0
-        while missed < _MISSED_PINGS:
-            await asyncio.sleep(_PING_INTERVAL.total_seconds())
-            seen = self._pipe.messages_seen
-            try:
-                async with asyncio.timeout(_PING_TIMEOUT.total_seconds()):
-                    await self._pipe.call("Browser.getVersion")
-            except TimeoutError:
-                # Busy with something else is not hanging.
-                missed = missed + 1 if self._pipe.messages_seen == seen else 0
-            except CdpError:
-                return
-            else:
-                missed = 0
+    def dismiss(self, end: BrowserEnd) -> None:
+        """Tell every client why, and let nobody in any more."""
+        if self._closing:
+            return
+        self._closing = True
+        # The browser first: its end does not wait for anything.
+        self._pipe.tell("Browser.close", {})
+        why = f"session closed: {end.reason}"
+        self._live.end(why)
+        self._pipe.end(why)
+        for connection in list(self._pipe.connections):
+            connection.client.close(_GOING_AWAY, why)
+            connection.leave()
 
     async def close(self, end: BrowserEnd) -> None:
-        """Tell the clients, end the browser, keep what it left. The files are wiped last."""
-        self._closing = True
+        """Dismiss the clients, end the browser, keep what it left. The files are wiped last."""
         try:
-            # The browser first: its end does not wait for anything.
-            self._pipe.tell("Browser.close", {})
-            self._dismiss_clients(end)
+            self.dismiss(end)
             if self._pipe.closed.is_set() or not await self._tree.exited_within(_GRACEFUL):
                 log.debug("the browser is ended by force")
             await self._tree.fell()
@@ -191,13 +233,6 @@ class ChromiumBrowser:
         finally:
             self._screencast.close()
             await self._tree.remove()
-
-    def _dismiss_clients(self, end: BrowserEnd) -> None:
-        why = f"session closed: {end.reason}"
-        self._pipe.end(why)
-        for connection in list(self._pipe.connections):
-            connection.client.close(_GOING_AWAY, why)
-            connection.leave()
 
     async def _keep(self) -> None:
         try:

@@ -2,7 +2,7 @@
 
 A CDP client is a shell on the browser's user: it could send files of the machine into a page, move downloads to
 where nobody looks, load extensions, or end the browser that others use. `RULES` says, method by method, what happens
-instead; what is not in it passes.
+instead; what is not in it passes. `Page.crash` does: it takes down one page of the session, which goes on.
 
 The filter cannot be got around by the way a message is written, because what Chrome receives is never what the client
 sent: the multiplexer decodes `id`, `method` and `sessionId` with a strict parser (escapes resolved, of duplicate keys
@@ -72,10 +72,7 @@ class WrappedCommand(msgspec.Struct, omit_defaults=True):
 
 def rule_for(method: str) -> Rule | None:
     """Return the rule of a method, None when it passes."""
-    rule = RULES.get(method)
-    if rule is None and method.startswith(_DENIED_DOMAINS):
-        return _denied
-    return rule
+    return RULES.get(method) or (_denied if method.startswith(_DENIED_DOMAINS) else None)
 
 
 def review(rule: Rule, params: bytes, folders: SessionFolders) -> Verdict:
@@ -110,9 +107,27 @@ def _close(params: Params, folders: SessionFolders) -> Verdict:
 
 
 def _navigate(params: Params, folders: SessionFolders) -> Verdict:
-    if is_local_url(params.get("url")):
-        return Refuse("Files of the machine cannot be opened in a browser session.")
-    return Forward(params)
+    url = params.get("url")
+    # Left out it means that the address stays, or a blank page.
+    if url is None or is_page_url(url):
+        return Forward(params)
+    return Refuse("Cannot navigate to invalid URL" if _scheme_of(url) == "" else _NO_SUCH_PAGE)
+
+
+def _freeze(params: Params, folders: SessionFolders) -> Verdict:
+    """A page that was frozen stays hidden when it is active again, and everybody shares it."""
+    if params.get("state") == "active":
+        return Forward(params)
+    return Refuse("Pages of a browser session cannot be frozen: that could not be taken back.")
+
+
+def _stop_clock(params: Params, folders: SessionFolders) -> Verdict:
+    return Refuse("Pages of a browser session have no virtual time: it could not be taken back.")
+
+
+def _trace(params: Params, folders: SessionFolders) -> Verdict:
+    """Traces of the browser, not of the machine."""
+    return Forward({key: value for key, value in params.items() if key not in {"tracingBackend", "perfettoConfig"}})
 
 
 def _create_browser_context(params: Params, folders: SessionFolders) -> Verdict:
@@ -159,14 +174,46 @@ def _send_message_to_target(params: Params, folders: SessionFolders, depth: int 
     return Forward({**params, "message": msgspec.json.encode(inner).decode()})
 
 
-def is_local_url(url: object) -> bool:
-    """Tell whether a browser would read a URL as one of the machine's files."""
+def innermost_method(method: str, params: bytes) -> str:
+    """Return the method that a command comes down to when it wraps another; empty when it wraps nothing good."""
+    for _ in range(_MAX_NESTING + 1):
+        if method != "Target.sendMessageToTarget":
+            return method
+        try:
+            wrapped = msgspec.json.decode(params, type=Params)
+            inner = msgspec.json.decode(str(wrapped.get("message", "")), type=WrappedCommand)
+        except (msgspec.DecodeError, RecursionError):
+            return ""
+        method, params = inner.method, bytes(inner.params)
+    return ""
+
+
+def is_page_url(url: object) -> bool:
+    """Tell whether a URL leads to the web or to nothing, by what a browser makes of it.
+
+    Everything else is refused: the machine's files, and the browser's own pages, which can crash it, change its
+    settings, or read files (`devtools:` can).
+    """
+    scheme = _scheme_of(url)
+    if scheme == "about":
+        return _bare(url) in _ABOUT_PAGES
+    return scheme in _PAGE_SCHEMES or (scheme is not None and _bare(url) == "")
+
+
+def _scheme_of(url: object) -> str | None:
+    """Return the scheme that counts, empty where there is none; None for what is no text."""
     if not isinstance(url, str):
-        return False
-    text = _DROPPED_IN_URLS.sub("", url.strip(_STRIPPED_AROUND_URLS)).lower()
-    while text.startswith("view-source:"):
-        text = text.removeprefix("view-source:").lstrip(_STRIPPED_AROUND_URLS)
-    return text.startswith(("file:", "filesystem:file:", "/", "\\"))
+        return None
+    scheme, colon, _ = _bare(url).partition(":")
+    return scheme if colon else ""
+
+
+def _bare(url: object) -> str:
+    """Return a URL as the parser of browsers reads it, without what wraps another one."""
+    text = _DROPPED_IN_URLS.sub("", str(url).strip(_STRIPPED_AROUND_URLS)).lower()
+    while text.startswith(_WRAPPERS):
+        text = text.partition(":")[2].lstrip(_STRIPPED_AROUND_URLS)
+    return text.partition("#")[0] if text.startswith("about:") else text
 
 
 def _all_within(paths: object, folder: Path) -> bool:
@@ -176,7 +223,12 @@ def _all_within(paths: object, folder: Path) -> bool:
     return all(isinstance(path, str) and posixpath.normpath(path).startswith(prefix) for path in paths)
 
 
-_DENIED_DOMAINS = ("Extensions.", "PWA.", "Tethering.")
+_NO_SUCH_PAGE = "Only pages of the web can be opened in a browser session, no files and no pages of the browser."
+_WRAPPERS = ("view-source:", "filesystem:")
+_PAGE_SCHEMES = frozenset({"http", "https", "data", "blob", "javascript", "chrome-extension"})
+_ABOUT_PAGES = frozenset({"about:blank", "about:srcdoc"})
+
+_DENIED_DOMAINS = ("Cast.", "Extensions.", "PWA.", "SystemInfo.", "Tethering.")
 
 RULES: Mapping[str, Rule] = {
     "Browser.setDownloadBehavior": _set_download_behavior,
@@ -184,13 +236,20 @@ RULES: Mapping[str, Rule] = {
     "Browser.close": _close,
     "Browser.crash": _denied,
     "Browser.crashGpuProcess": _denied,
+    "Browser.executeBrowserCommand": _denied,
+    "Browser.getBrowserCommandLine": _denied,
     "Target.setRemoteLocations": _denied,
     "Target.exposeDevToolsProtocol": _denied,
     "Target.openDevTools": _denied,
     "Target.createBrowserContext": _create_browser_context,
     "Target.createTarget": _navigate,
     "Page.navigate": _navigate,
+    "Network.continueInterceptedRequest": _navigate,
     "Network.loadNetworkResource": _navigate,
+    "Fetch.continueRequest": _navigate,
+    "Page.setWebLifecycleState": _freeze,
+    "Emulation.setVirtualTimePolicy": _stop_clock,
+    "Tracing.start": _trace,
     "DOM.setFileInputFiles": _set_file_input_files,
     "Input.dispatchDragEvent": _dispatch_drag_event,
     "Target.sendMessageToTarget": _send_message_to_target,

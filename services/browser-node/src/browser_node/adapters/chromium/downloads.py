@@ -67,9 +67,10 @@ class Downloads:
         await self._session.open()
         await self._session.call("Browser.setDownloadBehavior", self._behavior())
 
-    def cover(self, context_id: str) -> None:
-        """Direct the downloads of another context here too."""
-        self._session.tell("Browser.setDownloadBehavior", {**self._behavior(), "browserContextId": context_id})
+    def cover(self, context_id: str | None) -> None:
+        """Direct the downloads of another context here too, or again those of the default one."""
+        context = {} if context_id is None else {"browserContextId": context_id}
+        self._session.tell("Browser.setDownloadBehavior", {**self._behavior(), **context})
 
     def _behavior(self) -> dict[str, object]:
         return {"behavior": "allowAndName", "downloadPath": str(self._folder), "eventsEnabled": True}

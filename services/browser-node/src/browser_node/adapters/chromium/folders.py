@@ -135,6 +135,25 @@ class Scratch:
             log.warning("a browser of an earlier life does not end", extra={"pid": record.pid})
 
 
+def disk_usage(folder: Path) -> int:
+    """Return the bytes on disk below a folder, whatever comes and goes meanwhile. Blocks."""
+    total = 0
+    pending = [str(folder)]
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    else:
+                        with contextlib.suppress(OSError):
+                            # Sparse files count what they hold.
+                            total += entry.stat(follow_symlinks=False).st_blocks * 512
+        except OSError:
+            continue
+    return total
+
+
 def end_session(pid: int, user: int | None) -> bool:
     """End every process of a browser: those of its user where it has one, else those of its session. Blocks."""
 

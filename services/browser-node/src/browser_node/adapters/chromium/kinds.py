@@ -1,27 +1,46 @@
-"""The table of browser kinds: where each may be found and how it is started."""
+"""The table of browsers: where each may be found, how it is started, and what it calls itself."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from browser_node.domain.browser import BrowserKind
+from browser_node.domain.options import BrowserTier
 
-# Size of the page area; the window is higher by what new headless mode draws above it.
-_PAGE_SIZE = (1280, 720)
-_WINDOW_EXTRA = 87
+# Size of the page area of a browser that nobody asked another size of.
+PAGE_SIZE = (1280, 720)
 
 
 @dataclass(frozen=True, slots=True)
+class Model:
+    """What a session can ask for: a kind of browser in a tier."""
+
+    kind: BrowserKind
+    tier: BrowserTier = BrowserTier.FULL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KindRow:
-    """A kind of browser: its program, in order of preference, and the scheme of its own pages."""
+    """One model.
+
+    `candidates` are its programs in order of preference; `products` what its product string may begin with. `scheme`
+    is that of its own pages, None where it has none. `frame_height` is what a window needs above its page. `modes` are
+    the flags that only this model takes.
+    """
 
     candidates: tuple[str, ...]
-    scheme: str
+    products: tuple[str, ...]
+    scheme: str | None
+    frame_height: int
+    modes: tuple[str, ...] = ()
 
 
-KINDS: Mapping[BrowserKind, KindRow] = {
-    BrowserKind.CHROME: KindRow(
+# What new headless mode draws above a page.
+_HEADLESS_FRAME = 87
+
+ROWS: Mapping[Model, KindRow] = {
+    Model(BrowserKind.CHROME): KindRow(
         candidates=(
             "/opt/google/chrome/chrome",
             "/usr/bin/google-chrome-stable",
@@ -31,22 +50,32 @@ KINDS: Mapping[BrowserKind, KindRow] = {
             "/usr/bin/chromium",
             "/usr/bin/chromium-browser",
         ),
+        products=("Chrome/",),
         scheme="chrome",
+        frame_height=_HEADLESS_FRAME,
+        modes=("--headless=new",),
     ),
-    BrowserKind.MSEDGE: KindRow(
+    Model(BrowserKind.CHROME, BrowserTier.LEAN): KindRow(
+        candidates=("/usr/lib/chromium/chromium-headless-shell",),
+        products=("HeadlessChrome/",),
+        scheme=None,
+        frame_height=0,
+    ),
+    Model(BrowserKind.MSEDGE): KindRow(
         candidates=(
             "/opt/microsoft/msedge/msedge",
             "/usr/bin/microsoft-edge-stable",
             "/usr/bin/microsoft-edge",
         ),
+        products=("Edg/", "HeadlessEdg/"),
         scheme="edge",
+        frame_height=_HEADLESS_FRAME,
+        modes=("--headless=new",),
     ),
 }
 
 _FLAGS = (
-    "--headless=new",
     "--remote-debugging-pipe",
-    f"--window-size={_PAGE_SIZE[0]},{_PAGE_SIZE[1] + _WINDOW_EXTRA}",
     "--no-first-run",
     "--no-default-browser-check",
     "--no-service-autorun",
@@ -63,6 +92,8 @@ _FLAGS = (
     "--disable-crash-reporter",
     "--disable-search-engine-choice-screen",
     "--mute-audio",
+    # Without this Chrome draws a warning above the page about flags that it calls unsupported.
+    "--test-type",
     # A container's /dev/shm is 64 MB; pages that outgrow it crash.
     "--disable-dev-shm-usage",
     # Pages that are not in front go on working: runs and people look at different ones.
@@ -72,15 +103,34 @@ _FLAGS = (
     "--disable-features=Translate,MediaRouter,OptimizationHints,GlobalMediaControls,DialMediaRouteProvider",
 )
 
+_CHROME = Model(BrowserKind.CHROME)
 
-def find_program(kind: BrowserKind, configured: Path | None) -> Path | None:
-    """Return the program of a kind. A configured path, which is Chrome's, is taken or nothing."""
-    if kind is BrowserKind.CHROME and configured is not None:
+
+def find_program(
+    kind: BrowserKind, configured: Path | None = None, *, tier: BrowserTier = BrowserTier.FULL
+) -> Path | None:
+    """Return the program of a model. A configured path is taken or nothing."""
+    if configured is not None:
         return configured if os.access(configured, os.X_OK) else None
-    return next((Path(path) for path in KINDS[kind].candidates if os.access(path, os.X_OK)), None)
+    row = ROWS.get(Model(kind, tier))
+    if row is None:
+        return None
+    return next((Path(path) for path in row.candidates if os.access(path, os.X_OK)), None)
 
 
-def arguments(program: Path, profile: Path, *, sandboxed: bool) -> list[str]:
+def arguments(
+    program: Path, profile: Path, *, sandboxed: bool, model: Model = _CHROME, extra: Sequence[str] = ()
+) -> list[str]:
     """Return the command line of a browser that opens a blank page."""
-    sandbox = () if sandboxed else ("--no-sandbox",)
-    return [str(program), f"--user-data-dir={profile}", *_FLAGS, *sandbox, "about:blank"]
+    row = ROWS[model]
+    width, height = PAGE_SIZE
+    return [
+        str(program),
+        f"--user-data-dir={profile}",
+        *row.modes,
+        f"--window-size={width},{height + row.frame_height}",
+        *_FLAGS,
+        *extra,
+        *(() if sandboxed else ("--no-sandbox",)),
+        "about:blank",
+    ]

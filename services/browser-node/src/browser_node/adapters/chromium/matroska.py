@@ -7,6 +7,8 @@ import av
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
+from browser_node.adapters.chromium.jpeg import jpeg_size
+
 _MILLISECONDS = Fraction(1, 1000)
 # What has been written can be played even when the end is missing: short clusters, nothing held back.
 _OPTIONS = {"cluster_time_limit": "1000", "flush_packets": "1"}
@@ -58,17 +60,3 @@ class MatroskaFile:
         packet.pts = packet.dts = at_ms
         packet.is_keyframe = True
         self._container.mux(packet)
-
-
-def jpeg_size(jpeg: bytes) -> tuple[int, int]:
-    """Return width and height from a JPEG's frame header. Raises ValueError when there is none."""
-    position = 2
-    while position + 9 <= len(jpeg):
-        if jpeg[position] != 0xFF:
-            break
-        marker, length = jpeg[position + 1], int.from_bytes(jpeg[position + 2 : position + 4])
-        # SOF0 to SOF15 are frame headers, but for DHT, JPG and DAC among them.
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return int.from_bytes(jpeg[position + 7 : position + 9]), int.from_bytes(jpeg[position + 5 : position + 7])
-        position += 2 + length
-    raise ValueError("this is no JPEG picture")

@@ -18,8 +18,10 @@ class NodeSession:
         self._on_event = on_event
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._refused: dict[int, Callable[[], None]] = {}
         self._root: str | None = None
         self.root_tail = b""
+        self.pending = 0
 
     async def open(self) -> None:
         """Raises CdpError."""
@@ -33,14 +35,26 @@ class NodeSession:
         for future in self._waiting.values():
             future.cancel()
         self._waiting.clear()
+        self._refused.clear()
 
     def deliver(self, message: bytes) -> None:
         if not message.startswith(b'{"id":'):
             self._on_event(message)
             return
-        future = self._waiting.pop(int(message[6 : message.index(b",", 6)]), None)
+        comma = message.index(b",", 6)
+        own_id = int(message[6:comma])
+        refused = self._refused.pop(own_id, None)
+        if refused is not None and message.startswith(b',"error"', comma):
+            refused()
+        future = self._waiting.pop(own_id, None)
         if future is not None and not future.done():
             future.set_result(message)
+
+    def pending_changed(self) -> None:
+        """The node does not flood its browsers."""
+
+    def root_ended(self) -> None:
+        """A browser-level session ends with the browser, and that is told otherwise."""
 
     async def call(
         self, method: str, params: dict[str, object] | None = None, session_id: str | None = None
@@ -52,9 +66,19 @@ class NodeSession:
         self._submit(own_id, method, params, session_id)
         return result_of(await future)
 
-    def tell(self, method: str, params: dict[str, object] | None = None, session_id: str | None = None) -> None:
-        """Run a command; nobody waits for the answer."""
-        self._submit(next(self._ids), method, params, session_id)
+    def tell(
+        self,
+        method: str,
+        params: dict[str, object] | None = None,
+        session_id: str | None = None,
+        *,
+        refused: Callable[[], None] | None = None,
+    ) -> None:
+        """Run a command; nobody waits for the answer. `refused` is called when it is an error."""
+        own_id = next(self._ids)
+        if refused is not None:
+            self._refused[own_id] = refused
+        self._submit(own_id, method, params, session_id)
 
     def _submit(self, own_id: int, method: str, params: dict[str, object] | None, session_id: str | None) -> None:
         if self._root is None:

@@ -123,10 +123,10 @@ class _Writing(asyncio.BaseProtocol):
 class Pipe:
     """The node's ends, open on the event loop."""
 
-    def __init__(self, reading: asyncio.ReadTransport, writing: asyncio.WriteTransport) -> None:
+    def __init__(self, reading: asyncio.ReadTransport, writing: asyncio.WriteTransport, descriptor: int) -> None:
         self._reading = reading
         self._writing = writing
-        self.write = writing.write
+        self._descriptor = descriptor
 
     @classmethod
     async def open(cls, ends: PipeEnds, reader: PipeReader) -> "Pipe":
@@ -135,7 +135,19 @@ class Pipe:
         reading, _ = await loop.connect_read_pipe(lambda: _Reading(reader), os.fdopen(ends.node_reads, "rb", 0))
         writing, _ = await loop.connect_write_pipe(lambda: _Writing(reader), os.fdopen(ends.node_writes, "wb", 0))
         writing.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
-        return cls(reading, writing)
+        return cls(reading, writing, ends.node_writes)
+
+    def write(self, message: bytes) -> None:
+        """Send one message, and the NUL behind it. Raises RuntimeError when the pipe is closed."""
+        if self._writing.is_closing():
+            raise RuntimeError("the pipe is closed")
+        written = 0
+        if not self._writing.get_write_buffer_size():
+            # At once, and without a copy; the event loop would do it after everything else in this round.
+            with contextlib.suppress(BlockingIOError, BrokenPipeError):
+                written = os.writev(self._descriptor, (message, b"\0"))
+        if written <= len(message):
+            self._writing.write(message[written:] + b"\0")
 
     def close(self) -> None:
         """Close both ends at once; a browser that still lives exits."""

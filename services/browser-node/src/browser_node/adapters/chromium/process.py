@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from browser_node.adapters.chromium.confinement import Enclosure
 from browser_node.adapters.chromium.folders import BrowserFolders, end_session
 from browser_node.adapters.chromium.pipe import PipeEnds
 from browser_node.adapters.chromium.processes import exited
@@ -14,9 +15,8 @@ from browser_node.adapters.chromium.processes import exited
 # that child now and then. Without a change of user Python starts children by vfork, which runs nothing. Programs that
 # would give a browser back more rights than it has do not.
 _AS_USER = ("setpriv", "--reuid={user}", "--regid={user}", "--clear-groups", "--no-new-privs", "--")
-# Puts the pipe's ends where Chrome looks for them and becomes Chrome. Not sh: it knows one-digit descriptors only.
-_SHELL = "/bin/bash"
-_SCRIPT = 'exec "$@" 3<&{reads} 4>&{writes} {reads}<&- {writes}>&-'
+# Puts the pipe's ends where Chrome looks for them.
+_PIPES = "exec 3<&{reads} 4>&{writes} {reads}<&- {writes}>&-"
 _LOG_TAIL_BYTES = 1500
 
 
@@ -26,17 +26,24 @@ class ChromeProcess:
 
     pid: int
     user: int | None
+    enclosure: Enclosure
 
     @classmethod
-    def spawn(cls, command: list[str], folders: BrowserFolders, user: int | None, ends: PipeEnds) -> "ChromeProcess":
-        """Start it and close the child's ends of the pipe. Blocks for milliseconds. Raises OSError."""
-        script = _SCRIPT.format(reads=ends.child_reads, writes=ends.child_writes)
+    def spawn(
+        cls, command: list[str], folders: BrowserFolders, user: int | None, ends: PipeEnds, enclosure: Enclosure
+    ) -> "ChromeProcess":
+        """Start it in its enclosure and close the child's ends of the pipe.
+
+        Blocks for milliseconds. Raises OSError.
+        """
+        program = Path(command[0])
         if user is not None:
             command = [*(part.format(user=user) for part in _AS_USER), *command]
+        pipes = _PIPES.format(reads=ends.child_reads, writes=ends.child_writes)
         try:
             with folders.log.open("wb") as output:
                 child = subprocess.Popen(
-                    [_SHELL, "-c", script, "bash", *command],
+                    enclosure.command(folders, program, pipes, command),
                     pass_fds=(ends.child_reads, ends.child_writes),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -49,15 +56,24 @@ class ChromeProcess:
             ends.close_child_ends()
         # The node collects its children itself; Popen would complain about one that it did not.
         child.returncode = 0
-        return cls(child.pid, user)
+        return cls(child.pid, user, enclosure)
 
-    async def exited(self) -> None:
-        """Wait until the main process has ended. To be awaited by one task only."""
-        await exited(self.pid)
+    async def exited(self) -> int | None:
+        """Wait until the main process has ended; return its code, or what `exited` could not learn as None.
+
+        The number of a signal is negative. To be awaited by one task only.
+        """
+        return await exited(self.pid)
 
     async def end(self) -> bool:
         """End every process of the tree now. False when some would not."""
-        return await asyncio.to_thread(end_session, self.pid, self.user)
+        return await asyncio.to_thread(self._end)
+
+    def _end(self) -> bool:
+        group = self.enclosure.group
+        in_group = group is None or group.end()
+        # What is in no group, and a second look at what is.
+        return end_session(self.pid, self.user) and in_group
 
 
 def log_tail(path: Path) -> str:

@@ -15,13 +15,17 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
-    """A process: `session` is its session's number, `start_ticks` tells it from a later one of the same number."""
+    """A process: `session` is its session's number, `start_ticks` tells it from a later one of the same number.
+
+    One that is `runnable` works, or would if it had a processor.
+    """
 
     pid: int
     user: int
     session: int
     start_ticks: int
     zombie: bool
+    runnable: bool = False
 
 
 def read_process(pid: int) -> ProcessInfo | None:
@@ -33,7 +37,8 @@ def read_process(pid: int) -> ProcessInfo | None:
         return None
     # The command in parentheses may hold anything; fields are counted from behind its last one (proc(5)).
     fields = text[text.rindex(")") + 2 :].split()
-    return ProcessInfo(pid, _real_user(pid, user), int(fields[3]), int(fields[19]), fields[0] == "Z")
+    state = fields[0]
+    return ProcessInfo(pid, _real_user(pid, user), int(fields[3]), int(fields[19]), state == "Z", state == "R")
 
 
 def _real_user(pid: int, folder_owner: int) -> int:
@@ -76,8 +81,11 @@ def end_processes(matches: Callable[[ProcessInfo], bool], *, within: timedelta) 
         time.sleep(0.01)
 
 
-async def exited(pid: int) -> None:
-    """Wait until a child has exited and collect it. The child must not have been collected before."""
+async def exited(pid: int) -> int | None:
+    """Wait until a child has exited, collect it and return its code; the number of a signal is negative.
+
+    The child must not have been collected before; None when somebody else collects it meanwhile.
+    """
     descriptor = os.pidfd_open(pid)
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
@@ -87,5 +95,8 @@ async def exited(pid: int) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222  # does not wait
+    try:
+        collected, result = os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222  # does not wait
+    except ChildProcessError:
+        return None
+    return os.waitstatus_to_exitcode(result) if collected else None

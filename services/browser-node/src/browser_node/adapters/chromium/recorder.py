@@ -11,6 +11,7 @@ from pathlib import Path
 
 from browser_node.adapters.chromium.matroska import MatroskaFile
 from browser_node.adapters.chromium.multiplexer import CdpError
+from browser_node.adapters.chromium.pictures import Picture, PictureWish, Rate
 from browser_node.adapters.chromium.screencast import Screencast
 from browser_node.domain.artifact import ArtifactOrigin, recording_of
 from browser_node.domain.browser import RunId
@@ -18,6 +19,8 @@ from browser_node.usecases.ports import ArtifactSpool
 
 log = logging.getLogger(__name__)
 
+_WISH = PictureWish(width=1280, height=720, quality=60)
+_PICTURE_INTERVAL = timedelta(milliseconds=200)
 # Pictures that may wait for the disk.
 _QUEUED_FRAMES = 8
 # A run may be over before the first picture came: even a still page sends one.
@@ -25,7 +28,10 @@ _FIRST_FRAME_TIMEOUT = timedelta(seconds=1)
 
 
 class Recording:
-    """The video of one run."""
+    """The video of one run: a Watcher of the browser's pictures."""
+
+    wish = _WISH
+    target_id: str | None = None
 
     def __init__(self, *, run_id: RunId, origin: ArtifactOrigin, screencast: Screencast, spool: ArtifactSpool) -> None:
         self._artifact = recording_of(origin, run_id=run_id)
@@ -35,6 +41,7 @@ class Recording:
         self._over = asyncio.Event()
         self._got_frame = asyncio.Event()
         self._dropped = 0
+        self._rate = Rate(_PICTURE_INTERVAL.total_seconds())
         # When the first picture came: a recording begins with it.
         self._began = 0.0
 
@@ -47,7 +54,7 @@ class Recording:
             return
         file = MatroskaFile(path)
         try:
-            await self._screencast.add(self._on_frame)
+            await self._screencast.add(self)
             await self._write_frames(file)
             await asyncio.to_thread(file.close, self._elapsed_ms())
         except CdpError:
@@ -55,13 +62,27 @@ class Recording:
         except Exception:
             log.exception("a recording failed")
         finally:
-            self._screencast.remove(self._on_frame)
+            self._screencast.remove(self)
         with contextlib.suppress(OSError):
             await self._keep(file, path)
 
     def finish(self) -> None:
         """The run is over."""
         self._over.set()
+
+    def due(self) -> float | None:
+        return self._rate.next
+
+    def show(self, picture: Picture) -> None:
+        now = asyncio.get_running_loop().time()
+        self._rate.happened(now)
+        if not self._got_frame.is_set():
+            self._began = now
+            self._got_frame.set()
+        try:
+            self._frames.put_nowait((self._elapsed_ms(), picture.jpeg))
+        except asyncio.QueueFull:
+            self._dropped += 1
 
     async def _write_frames(self, file: MatroskaFile) -> None:
         over = asyncio.ensure_future(self._wait_over())
@@ -91,15 +112,6 @@ class Recording:
         if self._dropped:
             log.warning("a recording dropped %d pictures: the disk is slow", self._dropped)
         await self._spool.commit(path)
-
-    def _on_frame(self, jpeg: bytes) -> None:
-        if not self._got_frame.is_set():
-            self._began = asyncio.get_running_loop().time()
-            self._got_frame.set()
-        try:
-            self._frames.put_nowait((self._elapsed_ms(), jpeg))
-        except asyncio.QueueFull:
-            self._dropped += 1
 
     def _elapsed_ms(self) -> int:
         return int((asyncio.get_running_loop().time() - self._began) * 1000)

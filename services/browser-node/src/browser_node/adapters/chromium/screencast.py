@@ -1,35 +1,39 @@
-"""One source of pictures per browser, whatever the number of viewers: the page that was shown or used last.
+"""One source of pictures per browser, whatever the number of watchers.
 
-Chrome sends pictures of every visible page and waits for acknowledgements: up to three are under way. Holding an
-acknowledgement back is what paces it; pictures of pages that nobody watches are not acknowledged at all, so that such
-a page costs next to nothing. Pages are neither paused nor brought to the front.
+Who names no page watches the one that was shown or used last. Pages are neither paused nor brought to the front; a
+page behind others that somebody wants to watch is made to believe that it is in front.
 """
 
-import asyncio
 import itertools
 import logging
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 import msgspec
 
 from browser_node.adapters.chromium.multiplexer import CdpError, Multiplexer
 from browser_node.adapters.chromium.node_session import NodeSession
+from browser_node.adapters.chromium.page_cast import PageCast
+from browser_node.adapters.chromium.pictures import Picture, PictureWish, Watcher
 
 log = logging.getLogger(__name__)
 
-_MAX_WIDTH, _MAX_HEIGHT = 1280, 720
-_QUALITY = 60
-_FRAME_INTERVAL = timedelta(milliseconds=200)
+# For first pictures of pages that nobody watches.
+_GLANCE = PictureWish(width=1280, height=720, quality=60)
 
-Viewer = Callable[[bytes], None]
+
+class _Metadata(msgspec.Struct, gc=False):
+    deviceWidth: float = 0  # noqa: N815  # the protocol's name
+    deviceHeight: float = 0  # noqa: N815  # the protocol's name
+    offsetTop: float = 0  # noqa: N815  # the protocol's name
+    pageScaleFactor: float = 1  # noqa: N815  # the protocol's name
+    timestamp: float = 0
 
 
 class _FrameParams(msgspec.Struct, gc=False):
     data: bytes  # base64 in JSON; msgspec decodes it
-    sessionId: int  # noqa: N815  # the frame's number, by the protocol's name
+    sessionId: int  # noqa: N815  # the cast's number, by the protocol's name
+    metadata: _Metadata = field(default_factory=_Metadata)
 
 
 class _FrameEvent(msgspec.Struct, gc=False):
@@ -64,33 +68,35 @@ _decode_visibility = msgspec.json.Decoder(_VisibilityEvent).decode
 _decode_target = msgspec.json.Decoder(_TargetEvent).decode
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Page:
     target_id: str
+    cast: PageCast
+    # Grows with each showing or use of a page.
     shown: int
     visible: bool = True
-    latest: bytes | None = None
-    held: deque[int] = field(default_factory=deque)
-    next_ack: float = 0.0
+    # Made to believe that it is in front; what it says of its visibility means nothing meanwhile.
+    kept_awake: bool = False
 
 
 class Screencast:
-    """Pictures of a browser for any number of viewers. Costs nothing while there is none."""
+    """Pictures of a browser for any number of watchers. Costs nothing while there is none."""
 
     def __init__(self, multiplexer: Multiplexer) -> None:
         self._multiplexer = multiplexer
         self._session: NodeSession | None = None
-        self._viewers: list[Viewer] = []
+        self._watchers: dict[Watcher, _Page | None] = {}
+        # By the session that speaks to each.
         self._pages: dict[str, _Page] = {}
         self._shown = itertools.count(1)
+        self._last_active: str | None = None
+        # Told the page that is watched by whoever names none, whenever that changes.
+        self.on_active: Callable[[str], None] = lambda target_id: None
 
-    async def add(self, viewer: Viewer) -> None:
-        """Give a viewer the present picture, if there is one, and all that follow. Raises CdpError."""
-        self._viewers.append(viewer)
-        active = self._active()
-        latest = self._pages[active].latest if active is not None else None
-        if latest is not None:
-            viewer(latest)
+    async def add(self, watcher: Watcher) -> None:
+        """Give a watcher the present picture, if there is one, and those that follow. Raises CdpError."""
+        self._watchers[watcher] = None
+        self._seat_all()
         if self._session is None:
             session = self._session = NodeSession(self._multiplexer, self._on_event)
             await session.open()
@@ -104,31 +110,56 @@ class Screencast:
                 },
             )
 
-    def remove(self, viewer: Viewer) -> None:
-        """Stop giving pictures to a viewer."""
-        if viewer in self._viewers:
-            self._viewers.remove(viewer)
-        if not self._viewers:
+    def remove(self, watcher: Watcher) -> None:
+        """Stop giving pictures to a watcher."""
+        page = self._watchers.pop(watcher, None)
+        if not self._watchers:
             self.close()
+        elif page is not None:
+            page.cast.remove(watcher)
+            self._seat_all()
+
+    def turn(self, watcher: Watcher) -> None:
+        """A watcher takes pictures again, or what it wishes has changed."""
+        if watcher in self._watchers:
+            self._seat_all()
+            page = self._watchers[watcher]
+            if page is not None:
+                page.cast.turn()
 
     def follow(self, target_id: str) -> None:
         """Somebody is busy with a page: it is the one to watch now."""
-        if not self._pages:
+        page = self._find(target_id)
+        if page is None or page is max(self._pages.values(), key=lambda page: page.shown):
             return
-        newest = max(self._pages.values(), key=lambda page: page.shown)
-        if newest.target_id == target_id:
-            return
-        for page in self._pages.values():
-            if page.target_id == target_id:
-                page.shown = next(self._shown)
-                self._show_active()
+        page.shown = next(self._shown)
+        # Whether it is shown is heard only while it is cast.
+        page.visible = True
+        self._seat_all()
+
+    @property
+    def active(self) -> str | None:
+        """The page that was shown or used last, among those that have a picture."""
+        page = self._active()
+        return page.target_id if page is not None else None
+
+    def picture_of(self, target_id: str) -> Picture | None:
+        """Return what a page looked like last."""
+        page = self._find(target_id)
+        return page.cast.latest if page is not None else None
 
     def close(self) -> None:
         """End the source: its session ends, and with it every screencast."""
         session, self._session = self._session, None
+        for page in self._pages.values():
+            page.cast.close()
         self._pages.clear()
+        self._watchers = dict.fromkeys(self._watchers)
+        self._last_active = None
         if session is not None:
             session.close()
+
+    # ---- what the browser says
 
     def _on_event(self, message: bytes) -> None:
         try:
@@ -139,67 +170,110 @@ class Screencast:
             elif message.startswith(b'{"method":"Target.attachedToTarget"'):
                 self._on_page(_decode_target(message).params)
             elif message.startswith(b'{"method":"Target.detachedFromTarget"'):
-                self._pages.pop(_decode_target(message).params.sessionId, None)
-                self._show_active()
+                self._on_page_gone(_decode_target(message).params.sessionId)
         except (msgspec.DecodeError, CdpError):
             log.warning("a screencast event is not understood", exc_info=True)
 
     def _on_page(self, params: _TargetParams) -> None:
+        session = self._session
+        if session is None:
+            return
         session_id = params.sessionId
-        self._pages[session_id] = _Page(params.targetInfo.targetId, next(self._shown))
-        if self._session is not None:
-            settings: dict[str, object] = {
-                "format": "jpeg",
-                "quality": _QUALITY,
-                "maxWidth": _MAX_WIDTH,
-                "maxHeight": _MAX_HEIGHT,
-            }
-            self._session.tell("Page.startScreencast", settings, session_id)
+
+        def tell(method: str, values: dict[str, object]) -> None:
+            refused = cast.refused if method == "Page.startScreencast" else None
+            session.tell(method, values, session_id, refused=refused)
+
+        cast = PageCast(tell)
+        self._pages[session_id] = _Page(params.targetInfo.targetId, cast, next(self._shown))
+        cast.peek(_GLANCE)
+
+    def _on_page_gone(self, session_id: str) -> None:
+        page = self._pages.pop(session_id, None)
+        if page is not None:
+            page.cast.close()
+            for other in self._pages.values():
+                # What is in front now? A page that is kept awake tells only when it is not.
+                self._keep_awake(other, wanted=False)
+            self._watchers = {watcher: seat if seat is not page else None for watcher, seat in self._watchers.items()}
+            self._seat_all()
 
     def _on_visibility(self, event: _VisibilityEvent) -> None:
         page = self._pages.get(event.sessionId)
-        if page is None or page.visible == event.params.visible:
+        if page is None or page.kept_awake or page.visible == event.params.visible:
             return
         page.visible = event.params.visible
         if page.visible:
             page.shown = next(self._shown)
-        self._show_active()
+            page.cast.renew()
+        self._seat_all()
 
     def _on_frame(self, event: _FrameEvent) -> None:
         page = self._pages.get(event.sessionId)
         if page is None:
             return
-        page.latest = event.params.data
-        page.held.append(event.params.sessionId)
-        if self._active() != event.sessionId:
-            return
-        for viewer in list(self._viewers):
-            viewer(page.latest)
-        self._ack_in_time(event.sessionId, page)
+        metadata = event.params.metadata
+        is_first = page.cast.latest is None
+        picture = Picture(
+            target_id=page.target_id,
+            jpeg=event.params.data,
+            taken_ms=int(metadata.timestamp * 1000),
+            page_width=metadata.deviceWidth,
+            page_height=metadata.deviceHeight,
+            offset_top=metadata.offsetTop,
+            page_scale=metadata.pageScaleFactor or 1,
+        )
+        page.cast.came(picture, event.params.sessionId)
+        if is_first:
+            self._seat_all()
+        elif not page.cast.has_watchers:
+            self._rest(page)
 
-    def _active(self) -> str | None:
-        """Return the session of the page that was shown last, among those that have a picture."""
-        candidates = [(page.shown, key) for key, page in self._pages.items() if page.visible and page.latest]
-        return max(candidates)[1] if candidates else None
+    # ---- who watches what
 
-    def _show_active(self) -> None:
-        """Another page may be the one to watch now: show what it looks like and let it go on."""
+    def _active(self) -> _Page | None:
+        candidates = [page for page in self._pages.values() if page.visible and page.cast.latest is not None]
+        return max(candidates, key=lambda page: page.shown, default=None)
+
+    def _find(self, target_id: str | None) -> _Page | None:
+        return next((page for page in self._pages.values() if page.target_id == target_id), None)
+
+    def _seat_all(self) -> None:
+        """Let every watcher look at its page, and no page be cast that nobody looks at."""
         active = self._active()
-        if active is None:
+        for watcher, seat in list(self._watchers.items()):
+            page = self._find(watcher.target_id) or active
+            if page is seat:
+                continue
+            self._watchers[watcher] = page
+            if seat is not None:
+                seat.cast.remove(watcher)
+            if page is not None:
+                page.cast.add(watcher)
+        wanted = {watcher.target_id for watcher in self._watchers}
+        for page in self._pages.values():
+            self._keep_awake(page, wanted=page.target_id in wanted and not page.visible)
+            if not page.cast.has_watchers:
+                self._rest(page)
+        if active is not None and active.target_id != self._last_active:
+            self._last_active = active.target_id
+            self.on_active(active.target_id)
+
+    def _rest(self, page: _Page) -> None:
+        """Nobody looks: a page that is seen was looked at already; a hidden one tells when it is shown."""
+        if page.visible and page.cast.latest is not None:
+            page.cast.turn()
+        else:
+            page.cast.peek(_GLANCE)
+
+    def _keep_awake(self, page: _Page, *, wanted: bool) -> None:
+        """Chrome draws what is in front; a page that somebody watches behind it is made to believe it is."""
+        if page.kept_awake == wanted or self._session is None:
             return
-        page = self._pages[active]
-        if page.held and page.latest is not None:
-            for viewer in list(self._viewers):
-                viewer(page.latest)
-            self._ack_in_time(active, page)
-
-    def _ack_in_time(self, session_id: str, page: _Page) -> None:
-        loop = asyncio.get_running_loop()
-        page.next_ack = max(page.next_ack + _FRAME_INTERVAL.total_seconds(), loop.time())
-        loop.call_at(page.next_ack, self._ack, session_id)
-
-    def _ack(self, session_id: str) -> None:
-        page = self._pages.get(session_id)
-        if page is not None and page.held and self._session is not None:
-            number = page.held.popleft()
-            self._session.tell("Page.screencastFrameAck", {"sessionId": number}, session_id)
+        page.kept_awake = wanted
+        session_id = next(key for key, other in self._pages.items() if other is page)
+        self._session.tell("Emulation.setFocusEmulationEnabled", {"enabled": wanted}, session_id)
+        if not wanted:
+            # With a new cast it says whether it is visible, if it is not.
+            page.visible = True
+            page.cast.renew()

@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from browser_node.adapters.chromium.accounts import Accounts
+from browser_node.adapters.chromium.confinement import Confinement, Enclosure
 from browser_node.adapters.chromium.folders import BrowserFolders, Scratch
-from browser_node.adapters.chromium.kinds import arguments
 from browser_node.adapters.chromium.pipe import Pipe, PipeEnds, PipeReader
 from browser_node.adapters.chromium.process import ChromeProcess, log_tail
+from browser_node.adapters.chromium.program import Program
 
 log = logging.getLogger(__name__)
 
@@ -17,15 +19,19 @@ log = logging.getLogger(__name__)
 class BrowserTree:
     """A browser's folders, processes and pipe. `remove` takes all of it away, however far `plant` came."""
 
-    def __init__(self, *, scratch: Scratch, accounts: Accounts) -> None:
+    def __init__(self, *, scratch: Scratch, accounts: Accounts, confinement: Confinement) -> None:
         self._scratch = scratch
         self._accounts = accounts
+        self._confinement = confinement
         self._place = accounts.take()
         self._planting: asyncio.Task[PipeEnds] | None = None
         self._process: ChromeProcess | None = None
         self._pipe: Pipe | None = None
         self._removed = False
+        self._last: list[Callable[[], Awaitable[None]]] = []
         self._exited = asyncio.Event()
+        self.exit_code: int | None = None
+        self.enclosure: Enclosure | None = None
         self._watch: asyncio.Task[None] | None = None
         self.folders = BrowserFolders(Path())
 
@@ -40,21 +46,24 @@ class BrowserTree:
             raise RuntimeError("there is no process yet")
         return self._process.pid
 
-    async def plant(self, program: Path, reader: PipeReader, *, sandboxed: bool) -> Pipe:
+    async def plant(self, program: Program, reader: PipeReader, *, flags: Sequence[str] = ()) -> Pipe:
         """Make the folders, start the processes and open the pipe. Raises OSError."""
         # A task of its own: a caller that is cancelled leaves it to `remove` to wait for.
-        self._planting = asyncio.create_task(asyncio.to_thread(self._plant, program, sandboxed))
+        self._planting = asyncio.create_task(asyncio.to_thread(self._plant, program, flags))
         ends = await asyncio.shield(self._planting)
         self._pipe = await Pipe.open(ends, reader)
         self._watch = asyncio.create_task(self._wait_exit())
         return self._pipe
 
-    def _plant(self, program: Path, sandboxed: bool) -> PipeEnds:
+    def _plant(self, program: Program, flags: Sequence[str]) -> PipeEnds:
         self.folders = self._scratch.make(self._place, self.user)
+        if program.template is not None:
+            program.template.copy(self.folders.profile, self.user)
         ends = PipeEnds.create()
-        command = arguments(program, self.folders.profile, sandboxed=sandboxed)
+        command = program.command(self.folders.profile, flags)
         try:
-            self._process = ChromeProcess.spawn(command, self.folders, self.user, ends)
+            self.enclosure = self._confinement.enclose(self.folders, self.user)
+            self._process = ChromeProcess.spawn(command, self.folders, self.user, ends, self.enclosure)
         except OSError:
             ends.close_node_ends()
             raise
@@ -63,7 +72,7 @@ class BrowserTree:
 
     async def _wait_exit(self) -> None:
         if self._process is not None:
-            await self._process.exited()
+            self.exit_code = await self._process.exited()
         self._exited.set()
 
     async def exited(self) -> None:
@@ -88,6 +97,10 @@ class BrowserTree:
         if self._watch is not None:
             await self._exited.wait()
 
+    def finally_do(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Let `remove` do something more once no process is left. It must not raise."""
+        self._last.append(action)
+
     async def log_tail(self) -> str:
         return await asyncio.to_thread(log_tail, self.folders.log)
 
@@ -103,6 +116,10 @@ class BrowserTree:
         await self.fell()
         if self._process is not None and self._watch is None:
             await self._process.exited()
+        if self.enclosure is not None and self.enclosure.group is not None:
+            await asyncio.to_thread(self.enclosure.group.remove)
+        for action in self._last:
+            await action()
         if self.folders.root != Path():
             await asyncio.to_thread(self._scratch.wipe, self.folders)
         self._accounts.give_back(self._place)

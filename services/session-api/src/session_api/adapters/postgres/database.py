@@ -29,7 +29,7 @@ class PostgresTransaction:
 
     def __init__(self, connection: Connection, ids: IdSource) -> None:
         self._connection = connection
-        self.sessions = PostgresSessionRepository(connection)
+        self.sessions = PostgresSessionRepository(connection, ids)
         self.queue = PostgresSessionQueue(connection)
         self.nodes = PostgresNodeRepository(connection)
         self.outbox = PostgresOutbox(connection, ids)

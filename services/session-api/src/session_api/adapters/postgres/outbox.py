@@ -33,15 +33,14 @@ class Message:
     payload: bytes
 
 
-class PostgresOutbox:
-    """See Outbox."""
+class OutboxRows:
+    """What a change tells of itself, collected until it is written with the change."""
 
-    def __init__(self, connection: Connection, ids: IdSource) -> None:
-        self._connection = connection
+    def __init__(self, ids: IdSource) -> None:
         self._ids = ids
         self._rows: list[tuple[str, str, str, str, bytes]] = []
 
-    async def announce(self, session: Session, *, what: str, now: datetime) -> None:
+    def announce(self, session: Session, *, what: str, now: datetime) -> None:
         event = session_event_pb2.SessionEvent(
             id=self._ids.new("evt"),
             type=what,
@@ -65,14 +64,14 @@ class PostgresOutbox:
         subject = f"fleet.v1.session.{session.id}.{what}"
         self._add("PUBLISH", subject, event.id, inject_headers(), event.SerializeToString())
 
-    async def announce_node(self, node: Node, *, what: str, now: datetime) -> None:
+    def announce_node(self, node: Node, *, what: str, now: datetime) -> None:
         event = session_event_pb2.NodeEvent(
             id=self._ids.new("evt"), type=what, node_id=node.id, name=node.name, event_time=timestamp(now)
         )
         subject = f"fleet.v1.node.{node.id}.{what}"
         self._add("PUBLISH", subject, event.id, inject_headers(), event.SerializeToString())
 
-    async def schedule(self, session: Session) -> None:
+    def schedule(self, session: Session) -> None:
         due_time = session.countdown_time
         if due_time is None:
             raise ValueError("a session that is not running counts nothing down")
@@ -86,20 +85,57 @@ class PostgresOutbox:
             due.SerializeToString(),
         )
 
-    async def cancel_schedule(self, session_id: SessionId) -> None:
+    def cancel_schedule(self, session_id: SessionId) -> None:
         self._add("PURGE", f"schedule.session.{session_id}", self._ids.new("evt"), {}, b"")
 
     def _add(self, action: str, subject: str, message_id: str, headers: dict[str, str], payload: bytes) -> None:
         self._rows.append((action, subject, message_id, json.dumps(headers), payload))
 
+    def __bool__(self) -> bool:
+        return bool(self._rows)
+
+    def take(self) -> list[list[object]]:
+        """Return what was collected, column by column as in WRITTEN, and forget it."""
+        rows, self._rows = self._rows, []
+        return [list(column) for column in zip(*rows, strict=True)]
+
+
+# What an INSERT INTO fleet.outbox writes: its columns, and rows in order from five arrays, from a place on.
+WRITTEN = "action, subject, message_id, headers, payload"
+
+
+def written_from(place: int) -> str:
+    """Return the FROM item that gives the rows of `OutboxRows.take`, bound at `place` and the four after it."""
+    kinds = ("text", "text", "text", "jsonb", "bytea")
+    arrays = ", ".join(f"${place + offset}::{kind}[]" for offset, kind in enumerate(kinds))
+    return f"unnest({arrays}) WITH ORDINALITY AS news ({WRITTEN}, number)"
+
+
+class PostgresOutbox:
+    """See Outbox."""
+
+    def __init__(self, connection: Connection, ids: IdSource) -> None:
+        self._connection = connection
+        self._rows = OutboxRows(ids)
+
+    async def announce(self, session: Session, *, what: str, now: datetime) -> None:
+        self._rows.announce(session, what=what, now=now)
+
+    async def announce_node(self, node: Node, *, what: str, now: datetime) -> None:
+        self._rows.announce_node(node, what=what, now=now)
+
+    async def schedule(self, session: Session) -> None:
+        self._rows.schedule(session)
+
+    async def cancel_schedule(self, session_id: SessionId) -> None:
+        self._rows.cancel_schedule(session_id)
+
     async def write(self) -> None:
         """Store what was collected, in one statement: the last of its transaction."""
         if self._rows:
-            rows, self._rows = self._rows, []
             await self._connection.execute(
-                "INSERT INTO fleet.outbox (action, subject, message_id, headers, payload)"
-                " SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::jsonb[], $5::bytea[])",
-                *(list(column) for column in zip(*rows, strict=True)),
+                f"INSERT INTO fleet.outbox ({WRITTEN}) SELECT {WRITTEN} FROM {written_from(1)} ORDER BY number",
+                *self._rows.take(),
             )
 
 

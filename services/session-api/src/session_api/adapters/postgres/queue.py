@@ -1,8 +1,8 @@
 """The queue: sessions that wait for a slot."""
 
 from fleetkit.postgres import Connection
+from session_api.adapters.postgres.browser_rows import need_of
 from session_api.adapters.postgres.organizations import LIMIT_COLUMNS, limits_of
-from session_api.domain.browser import BrowserType
 from session_api.domain.identifiers import OrganizationId, SessionId
 from session_api.domain.queue import Share, Waiting
 
@@ -15,8 +15,9 @@ class PostgresSessionQueue:
 
     async def waiting(self, *, limit: int) -> list[Waiting]:
         rows = await self._connection.fetch(
-            "SELECT id, organization_id, browser_type FROM (SELECT id, organization_id, browser_type,"
-            " row_number() OVER (PARTITION BY organization_id ORDER BY id) AS rank"
+            "SELECT id, organization_id, spec FROM (SELECT id, organization_id, spec, row_number() OVER ("
+            "PARTITION BY organization_id, browser_type, spec -> 'tier', spec -> 'proxy_location', spec -> 'extensions'"
+            " ORDER BY id) AS rank"
             " FROM fleet.session WHERE state = 'QUEUED') AS queued WHERE rank <= $1",
             limit,
         )
@@ -24,7 +25,7 @@ class PostgresSessionQueue:
             Waiting(
                 session_id=SessionId(row["id"]),
                 organization_id=OrganizationId(row["organization_id"]),
-                browser_type=BrowserType(row["browser_type"]),
+                need=need_of(row["spec"]),
             )
             for row in rows
         ]

@@ -6,7 +6,7 @@ from typing import TypedDict
 
 import asyncpg
 
-from session_api.domain.browser import BrowserFacts, BrowserSpec, BrowserType
+from session_api.adapters.postgres.browser_rows import facts_of, facts_row, spec_of, spec_row
 from session_api.domain.close_reason import CloseReason
 from session_api.domain.identifiers import NodeId, OrganizationId, SessionId
 from session_api.domain.leases import ControlLease, HolderKind, Occupancy
@@ -45,6 +45,7 @@ CHANGING = (
 _FIXED = (
     "organization_id",
     "spec",
+    "sealed_secrets",
     "lifetime_limit",
     "labels",
     "idle_timeout",
@@ -56,19 +57,50 @@ _FIXED = (
 )
 NAMES = ("id", *CHANGING, *_FIXED)
 COLUMNS = ", ".join(NAMES)
+# For many sessions at once: without what browsers reported about options, and without secrets.
+LISTED_COLUMNS = ", ".join(
+    {"browser": "session.browser - 'receipts' AS browser", "sealed_secrets": "'' AS sealed_secrets"}.get(
+        name, f"session.{name}"
+    )
+    for name in NAMES
+)
 PLACES = ", ".join(f"${place}" for place in range(1, len(NAMES) + 1))
-ASSIGNMENTS = ", ".join(f"{name} = ${place}" for place, name in enumerate(CHANGING, start=2))
-
-
-class _SpecRow(TypedDict):
-    browser_type: str
-
-
-class _BrowserRow(TypedDict):
-    product: str
-    user_agent: str
-    warm: bool
-    sandboxed: bool
+# Where values do not stand in VALUES, Postgres has to be told what they are.
+_TYPES = {
+    "timeout": "interval",
+    "state_time": "timestamptz",
+    "queue_expire_time": "timestamptz",
+    "start_time": "timestamptz",
+    "expire_time": "timestamptz",
+    "end_time": "timestamptz",
+    "epoch": "bigint",
+    "browser": "jsonb",
+    "client_count": "integer",
+    "viewer_count": "integer",
+    "active_time": "timestamptz",
+    "occupancy": "jsonb",
+    "control": "jsonb",
+    "holdings": "bigint",
+    "controls": "bigint",
+    "warned": "interval",
+    "sequence": "bigint",
+    "revision": "bigint",
+    "due_time": "timestamptz",
+    "spec": "jsonb",
+    "lifetime_limit": "interval",
+    "labels": "jsonb",
+    "idle_timeout": "interval",
+    "create_time": "timestamptz",
+    "warnings": "text[]",
+}
+TYPED_PLACES = ", ".join(f"${place}::{_TYPES.get(name, 'text')}" for place, name in enumerate(NAMES, start=1))
+ASSIGNMENTS = ", ".join(
+    (
+        *(f"{name} = ${place}" for place, name in enumerate(CHANGING, start=2)),
+        # They are large, and nothing changes of them but that they go at the end.
+        f"sealed_secrets = CASE WHEN ${CHANGING.index('end_time') + 2}::timestamptz IS NULL THEN sealed_secrets ELSE '' END",
+    )
+)
 
 
 class _OccupancyRow(TypedDict):
@@ -104,7 +136,7 @@ def changing_values(session: Session, revision: int) -> tuple[object, ...]:
         session.epoch,
         session.close_reason.value if session.close_reason else None,
         session.close_message,
-        _browser_row(session.browser),
+        facts_row(session.browser),
         session.client_count,
         session.viewer_count,
         session.active_time,
@@ -125,7 +157,8 @@ def values_of(session: Session) -> tuple[object, ...]:
         session.id,
         *changing_values(session, session.revision),
         session.organization_id,
-        json.dumps(_SpecRow(browser_type=session.spec.browser_type.value)),
+        spec_row(session.spec),
+        session.sealed_secrets,
         session.lifetime_limit,
         json.dumps(dict(session.labels)),
         session.idle.timeout if session.idle else None,
@@ -153,7 +186,8 @@ def session_of(row: asyncpg.Record) -> Session:
         id=SessionId(row["id"]),
         organization_id=OrganizationId(row["organization_id"]),
         state=SessionState(row["state"]),
-        spec=_spec(row["spec"]),
+        spec=spec_of(row["spec"]),
+        sealed_secrets=row["sealed_secrets"],
         timeout=row["timeout"],
         lifetime_limit=row["lifetime_limit"],
         labels=json.loads(row["labels"]),
@@ -168,7 +202,7 @@ def session_of(row: asyncpg.Record) -> Session:
         epoch=row["epoch"],
         close_reason=CloseReason(row["close_reason"]) if row["close_reason"] else None,
         close_message=row["close_message"],
-        browser=_browser(row["browser"]),
+        browser=facts_of(row["browser"]),
         client_count=row["client_count"],
         viewer_count=row["viewer_count"],
         active_time=row["active_time"],
@@ -185,32 +219,10 @@ def session_of(row: asyncpg.Record) -> Session:
     )
 
 
-def _spec(text: str) -> BrowserSpec:
-    row: _SpecRow = json.loads(text)
-    return BrowserSpec(browser_type=BrowserType(row["browser_type"]))
-
-
 def _idle(timeout: timedelta | None, activity: str | None) -> IdlePolicy | None:
     if timeout is None or activity is None:
         return None
     return IdlePolicy(timeout=timeout, activity=IdleActivity(activity))
-
-
-def _browser_row(facts: BrowserFacts | None) -> str | None:
-    if facts is None:
-        return None
-    return json.dumps(
-        _BrowserRow(product=facts.product, user_agent=facts.user_agent, warm=facts.warm, sandboxed=facts.sandboxed)
-    )
-
-
-def _browser(text: str | None) -> BrowserFacts | None:
-    if text is None:
-        return None
-    row: _BrowserRow = json.loads(text)
-    return BrowserFacts(
-        product=row["product"], user_agent=row["user_agent"], warm=row["warm"], sandboxed=row["sandboxed"]
-    )
 
 
 def _occupancy_row(lease: Occupancy | None) -> str | None:

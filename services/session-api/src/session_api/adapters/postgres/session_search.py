@@ -8,7 +8,7 @@ import asyncpg
 from fleetkit.paging import Page, PageRequest
 from fleetkit.postgres import Connection
 from session_api.adapters.postgres.conditions import Conditions
-from session_api.adapters.postgres.session_rows import COLUMNS, session_of
+from session_api.adapters.postgres.session_rows import LISTED_COLUMNS, session_of
 from session_api.domain.session import Session
 from session_api.usecases.queries import SessionOrder, SessionQuery
 
@@ -34,7 +34,7 @@ async def page_of_sessions(connection: Connection, query: SessionQuery, page: Pa
     order = (_ORDERS if query.organization_id is None else _ORDERS_OF_ONE)[query.order]
     limit = where.value(page.size + 1)
     rows = await connection.fetch(
-        f"SELECT {COLUMNS} FROM fleet.session WHERE {where} ORDER BY {order} LIMIT {limit}",
+        f"SELECT {LISTED_COLUMNS} FROM fleet.session WHERE {where} ORDER BY {order} LIMIT {limit}",
         *where.values,
     )
     more = len(rows) > page.size

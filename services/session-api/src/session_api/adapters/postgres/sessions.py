@@ -4,14 +4,18 @@ from datetime import datetime
 
 import asyncpg
 
+from fleetkit.ids import IdSource
 from fleetkit.paging import Page, PageRequest
 from fleetkit.postgres import Connection
+from session_api.adapters.postgres.outbox import WRITTEN, OutboxRows, written_from
 from session_api.adapters.postgres.session_rows import (
     ASSIGNMENTS,
     CHANGING,
     COLUMNS,
+    LISTED_COLUMNS,
     NAMES,
     PLACES,
+    TYPED_PLACES,
     changing_values,
     session_of,
     values_of,
@@ -20,17 +24,37 @@ from session_api.adapters.postgres.session_search import page_of_sessions
 from session_api.domain.browser import BrowserType
 from session_api.domain.errors import ResumeTokenExpired, SessionChanged, SessionNotFound
 from session_api.domain.identifiers import NodeId, OrganizationId, SessionId
-from session_api.domain.node import NodeReport
+from session_api.domain.node import Node, NodeReport
 from session_api.domain.session import IdleActivity, Session
 from session_api.usecases.ports import Changes, Intake, SessionExists
 from session_api.usecases.queries import SessionQuery
+
+_SAVE = (
+    f"UPDATE fleet.session SET {ASSIGNMENTS}, change_xid = pg_current_xact_id()"
+    f" WHERE id = $1 AND revision = ${CHANGING.index('revision') + 2} - 1"
+)
+# The news of a change are written where the change was: nowhere, if the row was not as it should be.
+_SAVE_STARTED = (
+    f"WITH saved AS ({_SAVE} RETURNING id)"
+    f" INSERT INTO fleet.outbox ({WRITTEN}) SELECT {WRITTEN} FROM saved, {written_from(len(CHANGING) + 2)} ORDER BY number"
+)
+_ADD_PLACED = (
+    "WITH slot AS (UPDATE fleet.node SET slots_used = slots_used + 1,"
+    " warm_browsers = GREATEST(warm_browsers - 1, 0)"
+    f" WHERE id = ${len(NAMES) + 1} AND registration_id = ${NAMES.index('registration_id') + 1}"
+    " AND state = 'ACTIVE' AND slots_used < slots RETURNING id),"
+    f" told AS (INSERT INTO fleet.outbox ({WRITTEN})"
+    f" SELECT {WRITTEN} FROM slot, {written_from(len(NAMES) + 2)} ORDER BY number)"
+    f" INSERT INTO fleet.session ({COLUMNS}) SELECT {TYPED_PLACES} FROM slot"
+)
 
 
 class PostgresSessionRepository:
     """See SessionRepository."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, ids: IdSource) -> None:
         self._connection = connection
+        self._ids = ids
 
     async def intake(self, organization_id: OrganizationId, request_id: str, browser_type: BrowserType) -> Intake:
         columns = ", ".join(f"existing.{name}" for name in NAMES)
@@ -59,6 +83,14 @@ class PostgresSessionRepository:
             raise SessionNotFound
         return session_of(row)
 
+    async def read(self, session_id: SessionId) -> tuple[Session, datetime]:
+        row = await self._connection.fetchrow(
+            f"SELECT {COLUMNS}, clock_timestamp() AS read_time FROM fleet.session WHERE id = $1", session_id
+        )
+        if row is None:
+            raise SessionNotFound
+        return session_of(row), row["read_time"]
+
     async def lock(self, session_id: SessionId) -> tuple[Session, datetime]:
         # The instant is read by an outer query, once the row is locked: whoever waited for it has the later clock.
         row = await self._connection.fetchrow(
@@ -78,10 +110,28 @@ class PostgresSessionRepository:
         except asyncpg.UniqueViolationError as error:
             raise SessionExists from error
 
+    async def add_placed(self, session: Session, node: Node, *, now: datetime) -> bool:
+        news = OutboxRows(self._ids)
+        news.announce(session, what="created", now=now)
+        try:
+            status = await self._connection.execute(_ADD_PLACED, *values_of(session), node.id, *news.take())
+        except asyncpg.UniqueViolationError as error:
+            raise SessionExists from error
+        return status == "INSERT 0 1"
+
+    async def save_started(self, session: Session, *, now: datetime) -> None:
+        news = OutboxRows(self._ids)
+        news.announce(session, what="started", now=now)
+        news.schedule(session)
+        status = await self._connection.execute(
+            _SAVE_STARTED, session.id, *changing_values(session, session.revision + 1), *news.take()
+        )
+        if status == "INSERT 0 0":
+            raise SessionChanged("Somebody else changed the session at the same time.")
+
     async def save(self, session: Session) -> None:
         status = await self._connection.execute(
-            f"UPDATE fleet.session SET {ASSIGNMENTS}, change_xid = pg_current_xact_id()"
-            f" WHERE id = $1 AND revision = ${CHANGING.index('revision') + 2} - 1",
+            _SAVE,
             session.id,
             *changing_values(session, session.revision + 1),
         )
@@ -157,7 +207,7 @@ class PostgresSessionRepository:
         # What runs now is left for the next time: its rows may become visible after those of later transactions.
         rows = await self._connection.fetch(
             "WITH reached AS MATERIALIZED (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xid)"
-            f" SELECT reached.xid::text::bigint AS position, {', '.join(f'session.{name}' for name in NAMES)}"
+            f" SELECT reached.xid::text::bigint AS position, {LISTED_COLUMNS}"
             " FROM reached LEFT JOIN fleet.session"
             " ON session.change_xid >= $1::bigint::text::xid8 AND session.change_xid < reached.xid"
             " ORDER BY session.change_xid",
