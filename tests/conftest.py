@@ -7,6 +7,9 @@ import asyncpg
 import grpc
 import pytest
 from blockbuster import blockbuster_ctx
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from local_stack.servers.nats import RunningNats, running_nats
 from local_stack.servers.postgres import RunningPostgres, running_postgres
@@ -52,6 +55,14 @@ def nats_server(servers: BackgroundServers, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="session")
 def s3(servers: BackgroundServers, tmp_path_factory: pytest.TempPathFactory) -> RunningS3:
     return servers.start(running_s3(tmp_path_factory.mktemp("s3")))
+
+
+@pytest.fixture(scope="session")
+def metric_reader() -> InMemoryMetricReader:
+    """What is measured from now on; a process has one, so that figures of all tests are in it."""
+    reader = InMemoryMetricReader()
+    metrics.set_meter_provider(MeterProvider(metric_readers=[reader]))
+    return reader
 
 
 @pytest.fixture

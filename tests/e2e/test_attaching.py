@@ -1,6 +1,7 @@
 """Attaching by session ID with clients that nobody here wrote."""
 
 import hashlib
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -58,7 +59,15 @@ async def test_a_download_is_stored_whatever_folder_the_client_asked_for(stack: 
         assert answer.content == FILE
         assert answer.headers["content-disposition"].startswith("attachment")
         await browser.close()
-        await caller.close(session.id)
+        assert not stored.HasField("expire_time")
+        closed = await caller.close(session.id)
+
+        async def expires() -> list[artifact_pb2.Artifact]:
+            return [found for found in await caller.list_artifacts(session.id) if found.HasField("expire_time")]
+
+        [kept] = await eventually(expires, within=20, what="artifact-store hears of the end")
+        assert kept.id == stored.id
+        assert kept.expire_time.ToDatetime() == closed.end_time.ToDatetime() + timedelta(days=30)
 
 
 async def test_each_run_leaves_a_video(stack: RunningStack) -> None:

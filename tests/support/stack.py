@@ -129,6 +129,7 @@ def running_stack(servers: BackgroundServers, folder: Path, collector: Collector
         "OTEL_METRIC_EXPORT_INTERVAL": "1000",
     }
     environment = dict.fromkeys(SERVICES, otel)
+    environment["artifact-store"] = {**otel, "FLEET_RETENTION_DOWNLOADS": "30d"}
     local = LocalStack(StackOptions(state_dir=folder, environment=environment))
     servers.start(local)
     yield RunningStack(servers, local, collector)

@@ -14,9 +14,10 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
-from opentelemetry import metrics, trace
+from opentelemetry import trace
 
 from fleetkit.bus import connect_bus, ensure_streams
+from fleetkit.consumer_figures import ConsumerFigures
 from fleetkit.dead_letters import DeadLetters
 from fleetkit.lifecycle import OwnedTasks
 from fleetkit.settings import Secret
@@ -81,7 +82,7 @@ class DurableConsumer:
         self._url = url
         self._token = token
         self._handle = handle
-        self._figures = _Figures(plan.name)
+        self._figures = ConsumerFigures(plan.name)
 
     async def run(self) -> Never:
         """Consume for ever; also when NATS is not there yet. Cancelled, it lets running work finish first."""
@@ -112,25 +113,25 @@ class DurableConsumer:
         dead_letters = DeadLetters(stream, consumer=self._plan.name)
         room = asyncio.Semaphore(_AT_ONCE)
         async with _left(subscription), OwnedTasks() as work:
-            async for message in self._messages(subscription):
+            while True:
+                # Before the fetch: a message that waited here for room would come to somebody else meanwhile.
                 await room.acquire()
+                message = await self._next(subscription)
                 work.start(self._process(message, dead_letters)).add_done_callback(lambda _: room.release())
-        raise Stalled("the subscription ended")
 
-    async def _messages(self, subscription: Subscription) -> AsyncIterator[Msg]:
+    async def _next(self, subscription: Subscription) -> Msg:
         progressed = time.monotonic()
         while True:
             try:
                 # One at a time: a larger batch holds its first message back until it is full.
                 (message,) = await subscription.fetch(1, timeout=_FETCH_SECONDS)
             except TimeoutError:
-                if time.monotonic() - progressed < self._plan.watchdog_interval.total_seconds():
-                    continue
-                await self._check_progress(subscription)
+                if time.monotonic() - progressed >= self._plan.watchdog_interval.total_seconds():
+                    await self._check_progress(subscription)
+                    progressed = time.monotonic()
             else:
                 self._figures.delivered(lag=message.metadata.num_pending)
-                yield message
-            progressed = time.monotonic()
+                return message
 
     async def _check_progress(self, subscription: Subscription) -> None:
         """Raise Stalled when messages wait; an error of NATS when the consumer is gone."""
@@ -180,39 +181,6 @@ class DurableConsumer:
             case Outcome.GIVEN_UP:
                 self._figures.dead()
                 await message.term()
-
-
-class _Figures:
-    """What one consumer counts."""
-
-    def __init__(self, consumer: str) -> None:
-        self._attributes = {"messaging.consumer.group.name": consumer}
-        meter = metrics.get_meter(__name__)
-        self._delivered = meter.create_counter(
-            "fleet.events.delivered", unit="{message}", description="Messages that a consumer was given, repeats too."
-        )
-        self._ignored = meter.create_counter(
-            "fleet.events.ignored", unit="{message}", description="Messages that a consumer has no use for."
-        )
-        self._dead = meter.create_counter(
-            "fleet.events.dead", unit="{message}", description="Messages that a consumer gave up."
-        )
-        self._lag = meter.create_gauge(
-            "fleet.events.lag", unit="{message}", description="Messages that waited for a consumer when it last looked."
-        )
-
-    def delivered(self, *, lag: int) -> None:
-        self._delivered.add(1, self._attributes)
-        self._lag.set(lag, self._attributes)
-
-    def idle(self, *, lag: int) -> None:
-        self._lag.set(lag, self._attributes)
-
-    def ignored(self) -> None:
-        self._ignored.add(1, self._attributes)
-
-    def dead(self) -> None:
-        self._dead.add(1, self._attributes)
 
 
 def _config(plan: ConsumerPlan) -> ConsumerConfig:

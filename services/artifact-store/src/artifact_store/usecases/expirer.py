@@ -20,16 +20,16 @@ _PRUNED_IN_A_PASS = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpiryPolicy:
-    """What expires when; how long a deletion that stopped half-way rests, and how long events are remembered.
+    """What expires when; how long a deletion that stopped half-way rests, and how long what events told is remembered.
 
-    Events are remembered for longer than the bus keeps them, so that none comes after it was forgotten. Ends of
-    sessions without artifacts are remembered for the sake of a node that brings some late.
+    Events are remembered for longer than the bus keeps them, so that none comes after it was forgotten. So are ends
+    of sessions without artifacts, for the sake of a node that brings some late; not for longer, since every pass
+    looks at each of them.
     """
 
     retention: Retention
     lease_ttl: timedelta = timedelta(minutes=2)
-    inbox_ttl: timedelta = timedelta(days=8)
-    session_end_ttl: timedelta = timedelta(days=30)
+    event_ttl: timedelta = timedelta(days=8)
 
 
 class Expirer:
@@ -61,11 +61,11 @@ class Expirer:
 
     async def forget(self) -> int:
         """Forget old events, and ended sessions of which nothing is left; return how many. Raises Unavailable."""
-        now = self._clock.now()
+        before = self._clock.now() - self._policy.event_ttl
         async with self._database.transaction() as tx:
-            events = await tx.inbox.prune(before=now - self._policy.inbox_ttl, limit=_PRUNED_IN_A_PASS)
+            events = await tx.inbox.prune(before=before, limit=_PRUNED_IN_A_PASS)
         async with self._database.transaction() as tx:
-            ends = await tx.session_ends.prune(before=now - self._policy.session_end_ttl, limit=_PRUNED_IN_A_PASS)
+            ends = await tx.session_ends.prune(before=before, limit=_PRUNED_IN_A_PASS)
         return events + ends
 
     async def _claim(self) -> list[Artifact]:
