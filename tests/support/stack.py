@@ -130,6 +130,6 @@ def running_stack(servers: BackgroundServers, folder: Path, collector: Collector
     }
     environment = dict.fromkeys(SERVICES, otel)
     environment["artifact-store"] = {**otel, "FLEET_RETENTION_DOWNLOADS": "30d"}
-    local = LocalStack(StackOptions(state_dir=folder, environment=environment))
+    local = LocalStack(StackOptions(state_dir=folder, environment=environment, warm_browsers=0))
     servers.start(local)
     yield RunningStack(servers, local, collector)

@@ -22,6 +22,8 @@ class StackOptions:
     grpc_port: int = 0
     nodes: int = 2
     slots: int = 4
+    # On each node; each takes the memory of a browser with a blank page.
+    warm_browsers: int = 1
     allow_no_sandbox: bool = False
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -41,6 +43,12 @@ def parse(arguments: Sequence[str] | None = None) -> StackOptions:
         "--slots", type=_count, default=_from_env("SLOTS", "4"), help="sessions that each node has room for"
     )
     up.add_argument(
+        "--warm-browsers",
+        type=_number,
+        default=_from_env("WARM_BROWSERS", "1"),
+        help="browsers that stand ready on each node",
+    )
+    up.add_argument(
         "--allow-no-sandbox", action="store_true", help="let browsers run where their sandbox cannot be had"
     )
     chosen = parser.parse_args(arguments)
@@ -50,6 +58,7 @@ def parse(arguments: Sequence[str] | None = None) -> StackOptions:
         grpc_port=chosen.grpc_port,
         nodes=chosen.nodes,
         slots=chosen.slots,
+        warm_browsers=chosen.warm_browsers,
         allow_no_sandbox=chosen.allow_no_sandbox,
     )
 
@@ -70,3 +79,10 @@ def _count(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError("at least 1")
     return count
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("at least 0")
+    return number

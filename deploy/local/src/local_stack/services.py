@@ -146,8 +146,7 @@ class ServicePlan:
                 "FLEET_SLOTS": str(self.options.slots),
                 "FLEET_STATE_DIR": str(self.state.node(name)),
                 "FLEET_ARTIFACT_STORE_ADDRESS": self.address("artifact-store-grpc"),
-                # Two nodes and everything else share this machine.
-                "FLEET_WARM_BROWSERS": "1",
+                "FLEET_WARM_BROWSERS": str(self.options.warm_browsers),
                 "FLEET_ALLOW_NO_SANDBOX": str(self.options.allow_no_sandbox).lower(),
                 # A person's disk may be well filled and have room all the same.
                 "FLEET_DISK_FULL_PERCENT": "98",

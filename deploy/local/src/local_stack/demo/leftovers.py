@@ -16,9 +16,14 @@ def descendants() -> list[psutil.Process]:
     return [process for process in psutil.Process().children(recursive=True) if _alive(process)]
 
 
-def chromes() -> list[psutil.Process]:
-    """Return the browser processes among them."""
-    return [process for process in descendants() if "chrom" in _name(process)]
+def browsers_beyond(ready: int) -> list[psutil.Process]:
+    """Return the main processes of the browsers among them, when there are more than stand ready for sessions.
+
+    A helper that has outlived its browser counts as one.
+    """
+    chromes = {process.pid: process for process in descendants() if "chrom" in _name(process)}
+    mains = [process for process in chromes.values() if _parent(process) not in chromes]
+    return mains if len(mains) > ready else []
 
 
 def survivors(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
@@ -40,6 +45,12 @@ def _alive(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
+
+
+def _parent(process: psutil.Process) -> int | None:
+    with contextlib.suppress(psutil.Error):
+        return process.ppid()
+    return None
 
 
 def _name(process: psutil.Process) -> str:

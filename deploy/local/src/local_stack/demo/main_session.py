@@ -12,7 +12,7 @@ from browserfleet.client import Artifact, CloseReason, Session, SessionEnded, Se
 from local_stack.demo.checks import NotSeen, expect
 from local_stack.demo.evidence import csv_rows, sha256_of, watch
 from local_stack.demo.first_run import log_in_and_open_table
-from local_stack.demo.leftovers import chromes, expect_none
+from local_stack.demo.leftovers import browsers_beyond, expect_none
 from local_stack.demo.scene import Scene, Steps, needed
 from local_stack.demo.second_run import Found
 from local_stack.demo.web_application import USER
@@ -140,5 +140,6 @@ class MainSession:
 
     async def _no_browser(self) -> str:
         expect(self.session.state is SessionState.CLOSED, "the session was not closed")
-        seconds = await expect_none(chromes, within=_BROWSER_END_TIMEOUT)
-        return f"none {seconds:.1f} s later"
+        ready = self._scene.options.nodes * self._scene.options.warm_browsers
+        seconds = await expect_none(lambda: browsers_beyond(ready), within=_BROWSER_END_TIMEOUT)
+        return f"none but the {ready} that stand ready, {seconds:.1f} s later"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from browserfleet.client import CloseReason, Fleet, FleetSettings, Session, SessionEnded, SessionNotFound
 from local_stack.demo.checks import NotSeen, expect
-from local_stack.demo.leftovers import chromes, expect_none
+from local_stack.demo.leftovers import browsers_beyond, expect_none
 from local_stack.demo.scene import Scene, Steps, needed
 
 _CAP = timedelta(seconds=15)
@@ -91,5 +91,6 @@ class ShortSession:
 
     async def _no_browser(self) -> str:
         expect(self._session is not None, "not tried: the short session did not come about")
-        seconds = await expect_none(chromes, within=_BROWSER_END_TIMEOUT)
-        return f"none {seconds:.1f} s later"
+        ready = self._scene.options.nodes * self._scene.options.warm_browsers
+        seconds = await expect_none(lambda: browsers_beyond(ready), within=_BROWSER_END_TIMEOUT)
+        return f"none but the {ready} that stand ready, {seconds:.1f} s later"
