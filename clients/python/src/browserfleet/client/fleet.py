@@ -74,15 +74,15 @@ class Fleet:
 
         `timeout` is the lifetime in whole minutes from 5 to 1440, as a timedelta, a string or a number of minutes;
         `idle_timeout` ends it sooner when nothing happens for that long. `browser` is "chrome" or "msedge"; `labels`
-        are for finding the session again. What else is asked of the browser is in BrowserOptions: `viewport=(1280, 720)`,
-        `locale="de-DE"`, `proxy_location="US"`, …; `session.receipts` tell what became of it. When the fleet is full, the session waits in the fleet's queue for at most
-        `queue_timeout` (the operator's default; 0 does not wait). `wait` bounds how long entering takes in all: a
-        session that is not up by then is closed.
+        are for finding the session again. What else is asked of the browser is in BrowserOptions, such as
+        `viewport=(1280, 720)`, `locale="de-DE"` or `proxy_location="US"`; `session.receipts` tell what became of it.
+        When the fleet is full, the session waits in its queue for at most `queue_timeout` (the operator's default; 0
+        does not wait). `wait` bounds how long entering takes in all: a session that is not up by then is closed.
         Leaving the block always closes the session, also on an error or a cancel, and takes at most 10 s for it;
         `keep=True` leaves it open until its deadline. `request_id` makes a create that another process repeats name
         the same session; each block makes its own otherwise.
-        Entering raises InvalidRequest, NoCapableNode, OptionUnavailable, ProxyUnreachable, FleetFull, QuotaExceeded, QueueTimedOut, SessionNotReady,
-        BrowserStartFailed, SessionEnded, FleetUnavailable.
+        Entering raises InvalidRequest, NoCapableNode, OptionUnavailable, ProxyUnreachable, FleetFull, QuotaExceeded,
+        QueueTimedOut, SessionNotReady, BrowserStartFailed, SessionEnded, FleetUnavailable.
         """
         request = session_service_pb2.CreateSessionRequest(
             request_id=request_id or secrets.token_urlsafe(18),
