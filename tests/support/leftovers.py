@@ -29,7 +29,8 @@ class Leftovers:
         return cls(
             processes=sum(not zombie for zombie in below.values()),
             zombies=sum(below.values()),
-            folders=len(list(scratch.iterdir())) if scratch.is_dir() else 0,
+            # Of browsers; the node's own copies of extensions stay as long as it runs.
+            folders=len(list(scratch.glob("s*"))),
             groups=_groups(node, groups_name(state_dir)),
             descriptors=len(list(Path(f"/proc/{node}/fd").iterdir())),
             mounts=len(Path(f"/proc/{node}/mountinfo").read_text().splitlines()),
