@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from browserfleet.node.v1 import browser_service_pb2, node_service_pb2
+from browserfleet.node.v1 import browser_service_pb2
 from browserfleet.session.v1 import session_pb2
 from fleetkit.rpc.client import bearer
 from fleetkit.rpc.status import from_rpc_error

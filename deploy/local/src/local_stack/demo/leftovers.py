@@ -10,20 +10,19 @@ import psutil
 
 from local_stack.demo.checks import expect
 
+# A browser's main process and its helpers.
+Family = list[psutil.Process]
+
 
 def descendants() -> list[psutil.Process]:
     """Return every process that this one started, directly or not."""
     return [process for process in psutil.Process().children(recursive=True) if _alive(process)]
 
 
-def browsers_beyond(ready: int) -> list[psutil.Process]:
-    """Return the main processes of the browsers among them, when there are more than stand ready for sessions.
-
-    A helper that has outlived its browser counts as one.
-    """
-    chromes = {process.pid: process for process in descendants() if "chrom" in _name(process)}
-    mains = [process for process in chromes.values() if _parent(process) not in chromes]
-    return mains if len(mains) > ready else []
+def browsers() -> list[Family]:
+    """Return the browsers among them, those of sessions and those that stand ready, each with its helpers."""
+    mains = [process for process in descendants() if _is_browser(process)]
+    return [[main, *main.children(recursive=True)] for main in mains]
 
 
 def survivors(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
@@ -41,16 +40,27 @@ async def expect_none(find: Callable[[], Sequence[psutil.Process]], *, within: t
     return time.monotonic() - begin
 
 
+async def expect_one_ended(seen: Sequence[Family], *, within: timedelta) -> float:
+    """Wait until one of the browsers has ended with all its helpers, and return the seconds that took. Raises NotSeen."""
+    begin = time.monotonic()
+    while all(survivors(family) for family in seen):
+        expect(time.monotonic() - begin < within.total_seconds(), f"each of {len(seen)} browsers still runs")
+        await asyncio.sleep(0.1)
+    return time.monotonic() - begin
+
+
 def _alive(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
 
 
-def _parent(process: psutil.Process) -> int | None:
+def _is_browser(process: psutil.Process) -> bool:
+    """Tell a browser's main process from its helpers, which end with it."""
     with contextlib.suppress(psutil.Error):
-        return process.ppid()
-    return None
+        arguments = process.cmdline()
+        return "--remote-debugging-pipe" in arguments and not any(one.startswith("--type=") for one in arguments)
+    return False
 
 
 def _name(process: psutil.Process) -> str:

@@ -12,7 +12,7 @@ from browserfleet.client import Artifact, CloseReason, Session, SessionEnded, Se
 from local_stack.demo.checks import NotSeen, expect
 from local_stack.demo.evidence import csv_rows, sha256_of, watch
 from local_stack.demo.first_run import log_in_and_open_table
-from local_stack.demo.leftovers import browsers_beyond, expect_none
+from local_stack.demo.leftovers import Family, browsers, expect_one_ended
 from local_stack.demo.scene import Scene, Steps, needed
 from local_stack.demo.second_run import Found
 from local_stack.demo.web_application import USER
@@ -29,6 +29,8 @@ class MainSession:
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
         self._session: Session | None = None
+        # The browsers of the stack while this session had one of them.
+        self._browsers: list[Family] = []
         self._found: Found | None = None
 
     def steps(self) -> Steps:
@@ -118,6 +120,7 @@ class MainSession:
         return path
 
     async def _close(self) -> str:
+        self._browsers = await asyncio.to_thread(browsers)
         await self.session.close()
         expect(self.session.state is SessionState.CLOSED, f"it is {self.session.state}")
         reason = self.session.close_reason
@@ -140,6 +143,5 @@ class MainSession:
 
     async def _no_browser(self) -> str:
         expect(self.session.state is SessionState.CLOSED, "the session was not closed")
-        ready = self._scene.options.nodes * self._scene.options.warm_browsers
-        seconds = await expect_none(lambda: browsers_beyond(ready), within=_BROWSER_END_TIMEOUT)
-        return f"none but the {ready} that stand ready, {seconds:.1f} s later"
+        seconds = await expect_one_ended(self._browsers, within=_BROWSER_END_TIMEOUT)
+        return f"gone {seconds:.1f} s later; {len(browsers())} stand ready for others"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from browserfleet.client import CloseReason, Fleet, FleetSettings, Session, SessionEnded, SessionNotFound
 from local_stack.demo.checks import NotSeen, expect
-from local_stack.demo.leftovers import browsers_beyond, expect_none
+from local_stack.demo.leftovers import Family, browsers, expect_one_ended
 from local_stack.demo.scene import Scene, Steps, needed
 
 _CAP = timedelta(seconds=15)
@@ -22,6 +22,8 @@ class ShortSession:
         self._scene = scene
         self._fleet: Fleet | None = None
         self._session: Session | None = None
+        # The browsers of the stack while this session had one of them.
+        self._browsers: list[Family] = []
         self._reaped = False
 
     def steps(self) -> Steps:
@@ -61,6 +63,7 @@ class ShortSession:
             raise NotSeen("the session has no deadline")
         cut = asyncio.Event()
         browser = await self.session.playwright()
+        self._browsers = await asyncio.to_thread(browsers)
         browser.on("disconnected", lambda _: cut.set())
         await browser.contexts[0].pages[0].goto(self._scene.application.url)
         try:
@@ -91,6 +94,5 @@ class ShortSession:
 
     async def _no_browser(self) -> str:
         expect(self._session is not None, "not tried: the short session did not come about")
-        ready = self._scene.options.nodes * self._scene.options.warm_browsers
-        seconds = await expect_none(lambda: browsers_beyond(ready), within=_BROWSER_END_TIMEOUT)
-        return f"none but the {ready} that stand ready, {seconds:.1f} s later"
+        seconds = await expect_one_ended(self._browsers, within=_BROWSER_END_TIMEOUT)
+        return f"gone {seconds:.1f} s later; {len(browsers())} stand ready for others"
