@@ -15,7 +15,7 @@ ARGS ?=
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 export BUF_CACHE_DIR := $(CURDIR)/.venv/.buf
 
-.PHONY: help install demo up test test-unit simulate bench bench-leaks bench-control check check-lint check-types check-layers \
+.PHONY: help install demo up test test-unit simulate bench bench-node bench-leaks bench-control check check-lint check-types check-layers \
 	check-protos check-deploy protos format lock clean
 
 help: ## list the targets
@@ -41,6 +41,10 @@ simulate: install ## a million simulated schedules of the control plane; ARGS="-
 
 bench: install ## first figures, as ratios to raw Chrome, into bench-output/
 	@$(PYTHON) -m tests.benchmarks $(ARGS)
+
+bench-node: install ## a node beside raw Chrome: creates, CDP, egress, live view, confinement, leaks; into bench-output/
+	@for part in create cdp egress live confinement leaks; do \
+		echo "== $$part"; $(PYTHON) -m tests.benchmarks.node.$$part; done
 
 bench-leaks: install ## 60 sessions on one node, half of them ended hard, and what is left; into bench-output/
 	@$(PYTHON) -m tests.benchmarks.node.leaks $(ARGS)

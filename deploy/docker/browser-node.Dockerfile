@@ -50,7 +50,7 @@ VOLUME ["/var/lib/browserfleet"]
 COPY --from=build /opt/browserfleet /opt/browserfleet
 # What a node that is root shows to its browsers; here it is in place for all of them.
 RUN install -D -m 0644 \
-      /opt/browserfleet/lib/python3.11/site-packages/browser_node/adapters/chromium/managed_policy.json \
+      /opt/browserfleet/lib/python3.11/site-packages/browser_node/adapters/chromium/confinement/managed_policy.json \
       /etc/chromium/policies/managed/browserfleet.json
 COPY --from=build /opt/ad-blocker /opt/ad-blocker
 ENV PATH=/opt/browserfleet/bin:$PATH \

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 from websockets.asyncio.client import ClientConnection, connect
 
-from browser_node.adapters.chromium.kinds import arguments, find_program
+from browser_node.adapters.chromium.launch.kinds import arguments, find_program
 from browser_node.domain.browser import BrowserKind
 
 

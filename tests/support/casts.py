@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from browser_node.adapters.chromium.page_cast import PageCast
-from browser_node.adapters.chromium.pictures import Picture, PictureWish, Rate
+from browser_node.adapters.chromium.pictures.page_cast import PageCast
+from browser_node.adapters.chromium.pictures.pictures import Picture, PictureWish, Rate
 
 _WINDOW = 3
 _DRAWING = 0.01

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from browser_node.adapters.chromium.command_filter import SessionFolders
-from browser_node.adapters.chromium.connection import Connection, Control, NobodyInControl
-from browser_node.adapters.chromium.multiplexer import Multiplexer
+from browser_node.adapters.chromium.cdp.command_filter import SessionFolders
+from browser_node.adapters.chromium.cdp.connection import Connection, Control, NobodyInControl
+from browser_node.adapters.chromium.cdp.multiplexer import Multiplexer
 from browser_node.usecases.ports import CdpAccess
 from tests.support.waiting import until
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from websockets.asyncio.client import connect
 
-from browser_node.adapters.chromium.accounts import claimed_accounts
-from browser_node.adapters.chromium.kinds import arguments
+from browser_node.adapters.chromium.launch.kinds import arguments
+from browser_node.adapters.chromium.processes.accounts import claimed_accounts
 from tests.support.real_browsers import RawClient, chrome_program, short_folder
 from tests.support.waiting import eventually
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 from browser_node.adapters.chromium.browser import BrowserPipe, ChromiumBrowser
+from browser_node.adapters.chromium.cdp.multiplexer import CdpError
+from browser_node.adapters.chromium.cdp.node_session import NodeSession
 from browser_node.adapters.chromium.extensions.loader import ExtensionLoader, LoadedExtensions
-from browser_node.adapters.chromium.multiplexer import CdpError
-from browser_node.adapters.chromium.node_session import NodeSession
-from browser_node.adapters.chromium.tree import BrowserTree
+from browser_node.adapters.chromium.processes.tree import BrowserTree
 from browser_node.domain.browser import SessionId
 from tests.support.real_browsers import Host
 from tests.support.waiting import eventually

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from browser_node.adapters.chromium.processes import read_process
+from browser_node.adapters.chromium.processes.processes import read_process
 from browserfleet.artifact.v1 import artifact_pb2, artifact_service_pb2, artifact_service_pb2_grpc
 from browserfleet.browser.v1 import browser_pb2
 from browserfleet.node.v1 import (

@@ -6,8 +6,8 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from browser_node.adapters.chromium.confinement import groups_name
-from browser_node.adapters.chromium.processes import all_processes
+from browser_node.adapters.chromium.confinement.confinement import groups_name
+from browser_node.adapters.chromium.processes.processes import all_processes
 from tests.support.real_browsers import processes_of
 
 

@@ -15,21 +15,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from websockets.asyncio.client import ClientConnection
 
-from browser_node.adapters.chromium.accounts import Accounts, claimed_accounts
-from browser_node.adapters.chromium.blank import BlankBrowser
 from browser_node.adapters.chromium.browser import ChromiumBrowser
-from browser_node.adapters.chromium.confinement import Confinement, confining
+from browser_node.adapters.chromium.confinement.confinement import Confinement, confining
 from browser_node.adapters.chromium.extensions.loader import ExtensionLoader
 from browser_node.adapters.chromium.extensions.shelf import ExtensionShelf
-from browser_node.adapters.chromium.folders import Scratch
-from browser_node.adapters.chromium.handover import HandOver
-from browser_node.adapters.chromium.kinds import Model, find_program
-from browser_node.adapters.chromium.launcher import BrowserStarter, ChromiumLauncher, pooled_model
-from browser_node.adapters.chromium.plots import BrowserPlots
-from browser_node.adapters.chromium.pool import WarmPool
-from browser_node.adapters.chromium.processes import ProcessInfo, all_processes, read_process
-from browser_node.adapters.chromium.program import Program
-from browser_node.adapters.chromium.room import Room
+from browser_node.adapters.chromium.launch.blank import BlankBrowser
+from browser_node.adapters.chromium.launch.handover import HandOver
+from browser_node.adapters.chromium.launch.kinds import Model, find_program
+from browser_node.adapters.chromium.launch.launcher import BrowserStarter, ChromiumLauncher, pooled_model
+from browser_node.adapters.chromium.launch.plots import BrowserPlots
+from browser_node.adapters.chromium.launch.pool import WarmPool
+from browser_node.adapters.chromium.launch.program import Program
+from browser_node.adapters.chromium.launch.room import Room
+from browser_node.adapters.chromium.processes.accounts import Accounts, claimed_accounts
+from browser_node.adapters.chromium.processes.folders import Scratch
+from browser_node.adapters.chromium.processes.processes import ProcessInfo, all_processes, read_process
 from browser_node.adapters.disk_spool import DiskSpool
 from browser_node.adapters.doors.cdp_door import CdpDoor
 from browser_node.adapters.doors.live_door import LiveDoor

@@ -12,12 +12,12 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from browser_node.adapters.chromium.accounts import claimed_accounts
 from browser_node.adapters.chromium.browser import BrowserPipe
-from browser_node.adapters.chromium.confinement import Confinement, confining
-from browser_node.adapters.chromium.folders import Scratch
-from browser_node.adapters.chromium.program import Program
-from browser_node.adapters.chromium.tree import BrowserTree
+from browser_node.adapters.chromium.confinement.confinement import Confinement, confining
+from browser_node.adapters.chromium.launch.program import Program
+from browser_node.adapters.chromium.processes.accounts import claimed_accounts
+from browser_node.adapters.chromium.processes.folders import Scratch
+from browser_node.adapters.chromium.processes.tree import BrowserTree
 from browser_node.domain.limits import SessionLimits
 from tests.benchmarks.report import Row, print_table, write_json
 from tests.support.real_browsers import chrome_program, short_folder

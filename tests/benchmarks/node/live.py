@@ -20,7 +20,7 @@ import msgspec
 import psutil
 from websockets.asyncio.client import connect
 
-from browser_node.adapters.chromium.screencast import _decode_frame
+from browser_node.adapters.chromium.pictures.screencast import _decode_frame
 from tests.benchmarks.cdp import raw_chrome
 from tests.benchmarks.node.raw_cast import RawCast, raw_cast
 from tests.benchmarks.report import Row, print_table, write_json

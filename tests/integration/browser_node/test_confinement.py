@@ -11,7 +11,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from browser_node.adapters.chromium.browser import ChromiumBrowser
-from browser_node.adapters.chromium.node_session import NodeSession
+from browser_node.adapters.chromium.cdp.node_session import NodeSession
 from browser_node.domain.browser import BrowserEnd, CloseReason, SessionId
 from browser_node.domain.limits import SessionLimits
 from tests.support.node_fakes import SESSION

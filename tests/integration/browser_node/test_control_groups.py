@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from browser_node.adapters.chromium.cgroups import (
+from browser_node.adapters.chromium.confinement.cgroups import (
     ControlGroups,
     GroupsV1,
     GroupsV2,

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, Playwright, async_playwright
 
-from browser_node.adapters.chromium.detection import find_programs
-from browser_node.adapters.chromium.kinds import Model
+from browser_node.adapters.chromium.launch.detection import find_programs
+from browser_node.adapters.chromium.launch.kinds import Model
 from browser_node.domain.browser import BrowserFacts, BrowserKind, SessionId
 from browser_node.domain.errors import InvalidOption, OptionUnavailable
 from browser_node.domain.options import BrowserOptions, BrowserTier, Geolocation, Receipt, ReceiptState, Viewport

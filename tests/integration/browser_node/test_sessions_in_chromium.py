@@ -16,10 +16,10 @@ from playwright.async_api import Error as PlaywrightError
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from browser_node.adapters.chromium.detection import find_programs
-from browser_node.adapters.chromium.folders import Scratch
-from browser_node.adapters.chromium.kinds import Model
-from browser_node.adapters.chromium.plots import BrowserPlots
+from browser_node.adapters.chromium.launch.detection import find_programs
+from browser_node.adapters.chromium.launch.kinds import Model
+from browser_node.adapters.chromium.launch.plots import BrowserPlots
+from browser_node.adapters.chromium.processes.folders import Scratch
 from browser_node.domain.artifact import ArtifactKind
 from browser_node.domain.browser import BrowserKind, CloseReason
 from tests.support.node_fakes import SESSION

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.client import connect
 
-from browser_node.adapters.chromium.detection import NoBrowser, find_programs
-from browser_node.adapters.chromium.kinds import Model
-from browser_node.adapters.chromium.program import Program
+from browser_node.adapters.chromium.launch.detection import NoBrowser, find_programs
+from browser_node.adapters.chromium.launch.kinds import Model
+from browser_node.adapters.chromium.launch.program import Program
 from browser_node.domain.browser import BrowserKind, CloseReason, SessionId
 from browser_node.domain.errors import BrowserTypeUnavailable
 from browser_node.domain.options import BrowserOptions, BrowserTier, ReceiptState

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from browser_node.adapters.chromium.cgroups import GroupsV1, GroupsV2, NoControlGroups, find_groups
+from browser_node.adapters.chromium.confinement.cgroups import GroupsV1, GroupsV2, NoControlGroups, find_groups
 from browser_node.domain.limits import SessionLimits
 
 LIMITS = SessionLimits(memory_bytes=1 << 30, pids=300, cpus=1.5)

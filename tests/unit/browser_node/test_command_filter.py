@@ -4,7 +4,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from browser_node.adapters.chromium.command_filter import (
+from browser_node.adapters.chromium.cdp.command_filter import (
     Answer,
     Forward,
     Refuse,

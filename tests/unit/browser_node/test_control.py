@@ -1,6 +1,6 @@
 import pytest
 
-from browser_node.adapters.chromium.control import Actor, Control
+from browser_node.adapters.chromium.live.control import Actor, Control
 
 
 def test_control_is_nobodys_at_first() -> None:

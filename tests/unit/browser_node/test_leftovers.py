@@ -1,6 +1,6 @@
 """What is taken back when a client leaves."""
 
-from browser_node.adapters.chromium.multiplexer import MOST_PENDING
+from browser_node.adapters.chromium.cdp.multiplexer import MOST_PENDING
 from browser_node.usecases.ports import CdpAccess
 from tests.support.cdp import CHILD, ROOT_A, ROOT_B, FakePipe, Place, attached, child_appears, opened
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from browser_node.adapters.chromium import live_messages as live
-from browser_node.adapters.chromium.keyboard import key_event
-from browser_node.adapters.chromium.pictures import Picture
+from browser_node.adapters.chromium.live import messages as live
+from browser_node.adapters.chromium.live.keyboard import key_event
+from browser_node.adapters.chromium.pictures.pictures import Picture
 from tests.support.artifact_recordings import jpeg
 
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from browser_node.adapters.chromium import live_messages as live
-from browser_node.adapters.chromium.live_input import InputRefused
-from browser_node.adapters.chromium.live_viewer import LiveViewer
-from browser_node.adapters.chromium.pictures import Picture
+from browser_node.adapters.chromium.live import messages as live
+from browser_node.adapters.chromium.live.input import InputRefused
+from browser_node.adapters.chromium.live.viewer import LiveViewer
+from browser_node.adapters.chromium.pictures.pictures import Picture
 from tests.support.artifact_recordings import jpeg
 from tests.support.waiting import until
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import av
 import pytest
 
-from browser_node.adapters.chromium.jpeg import jpeg_size
-from browser_node.adapters.chromium.matroska import MatroskaFile
+from browser_node.adapters.chromium.pictures.jpeg import jpeg_size
+from browser_node.adapters.chromium.pictures.matroska import MatroskaFile
 from tests.support.artifact_recordings import jpeg
 
 

@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
-from browser_node.adapters.chromium.multiplexer import CdpError
-from browser_node.adapters.chromium.node_session import NodeSession
-from browser_node.adapters.chromium.pipe import MessageSplitter
+from browser_node.adapters.chromium.cdp.multiplexer import CdpError
+from browser_node.adapters.chromium.cdp.node_session import NodeSession
+from browser_node.adapters.chromium.cdp.pipe import MessageSplitter
 from tests.support.cdp import CHILD, ROOT_A, ROOT_B, FakePipe, Place, attached, child_appears, opened
 from tests.support.waiting import until
 

@@ -8,8 +8,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from browser_node.adapters.chromium.command_filter import RULES
-from browser_node.adapters.chromium.observing import OBSERVABLE
+from browser_node.adapters.chromium.cdp.command_filter import RULES
+from browser_node.adapters.chromium.cdp.observing import OBSERVABLE
 from tests.support.cdp import FakePipe, Place, attached
 
 _JSON = st.recursive(

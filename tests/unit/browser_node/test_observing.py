@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from browser_node.adapters.chromium.observing import OBSERVABLE
+from browser_node.adapters.chromium.cdp.observing import OBSERVABLE
 from tests.support.cdp import CHILD, ROOT_A, ROOT_B, FakePipe, attached, child_appears
 
 # Words that methods begin with when all they do is read, and the few others that were looked at one by one.

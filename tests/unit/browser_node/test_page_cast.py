@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from browser_node.adapters.chromium.pictures import PictureWish
+from browser_node.adapters.chromium.pictures.pictures import PictureWish
 from tests.support.casts import CastPage, FakeTimers, FakeWatcher, a_picture
 
 

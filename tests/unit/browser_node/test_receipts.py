@@ -1,4 +1,10 @@
-from browser_node.adapters.chromium.receipts import Observation, default_receipts, in_order, page_receipts, question
+from browser_node.adapters.chromium.options.receipts import (
+    Observation,
+    default_receipts,
+    in_order,
+    page_receipts,
+    question,
+)
 from browser_node.domain.options import (
     BrowserOptions,
     BrowserTier,

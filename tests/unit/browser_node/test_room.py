@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from browser_node.adapters.chromium.room import Room
+from browser_node.adapters.chromium.launch.room import Room
 from browser_node.usecases.ports import Pressure
 from tests.support.node_fakes import FakeMachine
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from browser_node.adapters.chromium.pool import WarmPool
+from browser_node.adapters.chromium.launch.pool import WarmPool
 from tests.support.node_fakes import SteppedClock
 from tests.support.waiting import until
 

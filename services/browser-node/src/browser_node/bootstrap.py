@@ -9,19 +9,19 @@ from pathlib import Path
 
 from browser_node.adapters.artifact_store_client import GrpcArtifactStore
 from browser_node.adapters.captcha.solver import opened_captcha_solver
-from browser_node.adapters.chromium.accounts import claimed_accounts
-from browser_node.adapters.chromium.adoption import OrphanCollector, adopt_orphans
-from browser_node.adapters.chromium.blank import BlankBrowser
-from browser_node.adapters.chromium.confinement import confining
-from browser_node.adapters.chromium.detection import find_programs
+from browser_node.adapters.chromium.confinement.confinement import confining
 from browser_node.adapters.chromium.extensions.loader import ExtensionLoader
 from browser_node.adapters.chromium.extensions.shelf import stocked_shelf
-from browser_node.adapters.chromium.folders import Scratch, default_scratch
-from browser_node.adapters.chromium.handover import HandOver
-from browser_node.adapters.chromium.launcher import BrowserStarter, ChromiumLauncher, pooled_model
-from browser_node.adapters.chromium.plots import BrowserPlots
-from browser_node.adapters.chromium.pool import WarmPool
-from browser_node.adapters.chromium.room import Room
+from browser_node.adapters.chromium.launch.blank import BlankBrowser
+from browser_node.adapters.chromium.launch.detection import find_programs
+from browser_node.adapters.chromium.launch.handover import HandOver
+from browser_node.adapters.chromium.launch.launcher import BrowserStarter, ChromiumLauncher, pooled_model
+from browser_node.adapters.chromium.launch.plots import BrowserPlots
+from browser_node.adapters.chromium.launch.pool import WarmPool
+from browser_node.adapters.chromium.launch.room import Room
+from browser_node.adapters.chromium.processes.accounts import claimed_accounts
+from browser_node.adapters.chromium.processes.adoption import OrphanCollector, adopt_orphans
+from browser_node.adapters.chromium.processes.folders import Scratch, default_scratch
 from browser_node.adapters.disk_spool import DiskSpool
 from browser_node.adapters.doors.cdp_door import CdpDoor
 from browser_node.adapters.doors.live_door import LiveDoor

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from browser_node.adapters.captcha.challenge import Challenge, ChallengeKind, NotSolved
-from browser_node.adapters.chromium.node_session import NodeSession
+from browser_node.adapters.chromium.cdp.node_session import NodeSession
 
 # A page can answer slowly, or never: its own code runs when it is told.
 _PAGE_TIMEOUT = timedelta(seconds=10)

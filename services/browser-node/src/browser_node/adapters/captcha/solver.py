@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from browser_node.adapters.captcha.settings import SolverSettings
 from browser_node.adapters.captcha.watch import BrowserWatch, Solver
-from browser_node.adapters.chromium.multiplexer import Multiplexer
+from browser_node.adapters.chromium.cdp.multiplexer import Multiplexer
 
 
 class NodeCaptchaSolver:

@@ -11,8 +11,8 @@ from opentelemetry import metrics
 from browser_node.adapters.captcha.challenge import Challenge, ChallengeKind, NotSolved, Sighting
 from browser_node.adapters.captcha.place import CaptchaPlace, script
 from browser_node.adapters.captcha.settings import SolverSettings
-from browser_node.adapters.chromium.multiplexer import CdpError, Multiplexer
-from browser_node.adapters.chromium.node_session import NodeSession
+from browser_node.adapters.chromium.cdp.multiplexer import CdpError, Multiplexer
+from browser_node.adapters.chromium.cdp.node_session import NodeSession
 
 log = logging.getLogger(__name__)
 

@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 
-from browser_node.adapters.chromium.command_filter import SessionFolders
-from browser_node.adapters.chromium.connection import Connection
-from browser_node.adapters.chromium.control import Control
+from browser_node.adapters.chromium.cdp.command_filter import SessionFolders
+from browser_node.adapters.chromium.cdp.connection import Connection
+from browser_node.adapters.chromium.cdp.multiplexer import CdpError, Multiplexer
+from browser_node.adapters.chromium.cdp.targets import Targets
 from browser_node.adapters.chromium.downloads import Downloads
-from browser_node.adapters.chromium.live_view import MAX_VIEWERS, LiveView
-from browser_node.adapters.chromium.multiplexer import CdpError, Multiplexer
-from browser_node.adapters.chromium.recorder import Recording
-from browser_node.adapters.chromium.screencast import Screencast
-from browser_node.adapters.chromium.targets import Targets
-from browser_node.adapters.chromium.tree import BrowserTree
-from browser_node.adapters.chromium.vitals import Vitals
+from browser_node.adapters.chromium.live.control import Control
+from browser_node.adapters.chromium.live.view import MAX_VIEWERS, LiveView
+from browser_node.adapters.chromium.pictures.recorder import Recording
+from browser_node.adapters.chromium.pictures.screencast import Screencast
+from browser_node.adapters.chromium.processes.tree import BrowserTree
+from browser_node.adapters.chromium.processes.vitals import Vitals
 from browser_node.domain.artifact import ArtifactOrigin
 from browser_node.domain.browser import BrowserEnd, BrowserFacts, CloseReason, RunId
 from browser_node.domain.errors import ClientLimit, SessionNotOpen, ViewerLimit

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from browser_node.adapters.chromium.multiplexer import Multiplexer
-from browser_node.adapters.chromium.node_session import NodeSession
+from browser_node.adapters.chromium.cdp.multiplexer import Multiplexer
+from browser_node.adapters.chromium.cdp.node_session import NodeSession
 from browser_node.domain.artifact import ArtifactOrigin, download_of
 from browser_node.domain.browser import RunId
 from browser_node.usecases.ports import ArtifactSpool

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
-from browser_node.adapters.chromium.live_view import MAX_VIEWERS
+from browser_node.adapters.chromium.live.view import MAX_VIEWERS
 from browser_node.adapters.doors.door import HttpAnswer, Visit
 from browser_node.adapters.fleet_keys import Pass, Scope
 from browser_node.domain.errors import BrowserNotFound, ViewerLimit

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from browser_node.adapters.chromium.cdp.multiplexer import CdpError, Multiplexer
 from browser_node.adapters.chromium.extensions.copies import place_copy
 from browser_node.adapters.chromium.extensions.shelf import CAPTCHA_SOLVER, ExtensionShelf, UnusableExtensions
-from browser_node.adapters.chromium.multiplexer import CdpError, Multiplexer
 from browser_node.domain.errors import OptionUnavailable
 from browser_node.domain.options import Receipt, ReceiptState
 

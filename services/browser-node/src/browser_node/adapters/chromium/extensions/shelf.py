@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from browser_node.adapters.chromium.accounts import own_folder
 from browser_node.adapters.chromium.extensions.manifest import BadExtension, Manifest, check_extension
+from browser_node.adapters.chromium.processes.accounts import own_folder
 from browser_node.adblock.extension import starter_list, write_extension
 from fleetkit.settings import SettingsError
 

@@ -1,0 +1,1 @@
+"""What keeps a browser in its place: control groups, walls, managed policy."""

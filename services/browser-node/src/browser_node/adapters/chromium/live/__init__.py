@@ -1,0 +1,1 @@
+"""The live view of a browser: who watches, who has control, and what people type."""

@@ -1,0 +1,1 @@
+"""What a session asks of its pages, held over every one of them, and receipts for it."""

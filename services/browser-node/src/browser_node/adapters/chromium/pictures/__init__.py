@@ -1,0 +1,1 @@
+"""One source of pictures for the live view and the recording."""
