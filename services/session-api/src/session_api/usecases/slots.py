@@ -18,7 +18,7 @@ Claim = Callable[[Node], Awaitable[bool]]
 
 # A picture may be wrong all the time, because other replicas take slots too: the database has the last word. This
 # only bounds how often it is.
-_PICTURE_SECONDS = 0.5
+_PICTURE_SECONDS = 1.0
 _MOST_TRIED = 4
 
 

@@ -17,6 +17,8 @@ from session_api.domain.browser import (
     Viewport,
 )
 
+_SHORT_FACTS = 500
+
 
 class _ViewportRow(TypedDict):
     width: int
@@ -66,6 +68,8 @@ def spec_row(spec: BrowserSpec) -> str:
     return json.dumps({"browser_type": spec.browser_type, **spec.wishes})
 
 
+# Lists read many rows, and most of them say the same.
+@functools.lru_cache(maxsize=1024)
 def spec_of(text: str) -> BrowserSpec:
     row: _SpecRow = json.loads(text)
     if len(row) == 1:
@@ -115,6 +119,11 @@ def facts_row(facts: BrowserFacts | None) -> str | None:
 def facts_of(text: str | None) -> BrowserFacts | None:
     if text is None:
         return None
+    # Those with receipts are long, and nearly each is another.
+    return _facts_of(text) if len(text) > _SHORT_FACTS else _short_facts_of(text)
+
+
+def _facts_of(text: str) -> BrowserFacts:
     row: _FactsRow = json.loads(text)
     return BrowserFacts(
         product=row["product"],
@@ -127,3 +136,6 @@ def facts_of(text: str | None) -> BrowserFacts | None:
             for option, requested, reported, state, message in row.get("receipts", ())
         ),
     )
+
+
+_short_facts_of = functools.lru_cache(maxsize=1024)(_facts_of)

@@ -1,5 +1,6 @@
 """Nodes in Postgres."""
 
+import functools
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -30,7 +31,9 @@ _BEATS = (
     "WITH report AS (SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[], $4::float8[], $5::float8[],"
     " $6::integer[]) AS report (node_id, registration_id, is_stopping, cpu, memory, warm_browsers)),"
     " known AS MATERIALIZED (SELECT node.id FROM fleet.node JOIN report ON node.id = report.node_id"
-    " AND node.registration_id = report.registration_id WHERE node.state <> 'LOST' FOR NO KEY UPDATE OF node),"
+    " AND node.registration_id = report.registration_id"
+    # Said twice, so that the planner takes it for the few rows that it is.
+    " WHERE node.id = ANY ($1::text[]) AND node.state <> 'LOST' FOR NO KEY UPDATE OF node),"
     " beat AS (UPDATE fleet.node SET report_time = heartbeat_time, heartbeat_time = clock_timestamp(),"
     " is_stopping = report.is_stopping, cpu = report.cpu, memory = report.memory,"
     " warm_browsers = report.warm_browsers,"
@@ -210,8 +213,25 @@ def _found(row: asyncpg.Record | None) -> Node:
     return _node(row)
 
 
+# Most nodes of a fleet have the same, and all of them are read for each picture of it.
+@functools.lru_cache(maxsize=256)
+def _browsers(text: str) -> dict[BrowserType, str]:
+    browsers: dict[str, str] = json.loads(text)
+    return {BrowserType(kind): product for kind, product in browsers.items()}
+
+
+@functools.lru_cache(maxsize=256)
+def _capabilities(
+    tiers: tuple[str, ...], proxy_locations: tuple[str, ...], extensions: tuple[str, ...]
+) -> Capabilities:
+    return Capabilities(
+        tiers=frozenset(BrowserTier(tier) for tier in tiers if tier in BrowserTier.__members__),
+        proxy_locations=frozenset(proxy_locations),
+        extensions=frozenset(extensions),
+    )
+
+
 def _node(row: asyncpg.Record) -> Node:
-    browsers: dict[str, str] = json.loads(row["browsers"])
     return Node(
         id=NodeId(row["id"]),
         name=row["name"],
@@ -220,7 +240,7 @@ def _node(row: asyncpg.Record) -> Node:
         attach_url=row["attach_url"],
         slots=row["slots"],
         slots_used=row["slots_used"],
-        browsers={BrowserType(kind): product for kind, product in browsers.items()},
+        browsers=_browsers(row["browsers"]),
         register_time=row["register_time"],
         heartbeat_time=row["heartbeat_time"],
         report_time=row["report_time"],
@@ -229,10 +249,6 @@ def _node(row: asyncpg.Record) -> Node:
         drain_time=row["drain_time"],
         is_stopping=row["is_stopping"],
         pressure=Pressure(cpu=row["cpu"], memory=row["memory"]) if row["cpu"] is not None else None,
-        capabilities=Capabilities(
-            tiers=frozenset(BrowserTier(tier) for tier in row["tiers"] if tier in BrowserTier.__members__),
-            proxy_locations=frozenset(row["proxy_locations"]),
-            extensions=frozenset(row["extensions"]),
-        ),
+        capabilities=_capabilities(tuple(row["tiers"]), tuple(row["proxy_locations"]), tuple(row["extensions"])),
         warm_browsers=row["warm_browsers"],
     )
