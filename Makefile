@@ -39,7 +39,7 @@ test-unit: install ## the fast tests
 simulate: install ## a million simulated schedules of the control plane; ARGS="--seed N --trace" replays one
 	@$(PYTHON) -m tests.simulation --schedules 1000000 --jobs 2 $(ARGS)
 
-bench: install ## first figures, as ratios to raw Chrome, into bench-output/
+bench: install ## a small fleet beside raw Chrome: start, memory, CDP; into bench-output/
 	@$(PYTHON) -m tests.benchmarks $(ARGS)
 
 bench-node: install ## a node beside raw Chrome: creates, CDP, egress, live view, confinement, leaks; into bench-output/

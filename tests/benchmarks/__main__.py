@@ -149,7 +149,7 @@ def _private_megabytes(process: psutil.Process) -> float:
 
 async def main() -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        options = StackOptions(state_dir=Path(folder) / "stack", nodes=1, slots=_IDLE_SESSIONS + 2)
+        options = StackOptions(state_dir=Path(folder) / "stack", nodes=1, slots=_IDLE_SESSIONS + 2, warm_browsers=0)
         async with LocalStack(options) as stack, grpc.aio.insecure_channel(stack.grpc_address) as channel:
             fleet = Fleet(stack, channel)
             return [*await measure_start(fleet), *await measure_memory(fleet, stack), *await measure_trips(fleet)]

@@ -112,7 +112,7 @@ async def a_node() -> AsyncIterator[dict[str, str]]:
 @contextlib.asynccontextmanager
 async def a_stack() -> AsyncIterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        options = StackOptions(state_dir=Path(folder) / "stack", nodes=1, slots=2)
+        options = StackOptions(state_dir=Path(folder) / "stack", nodes=1, slots=2, warm_browsers=0)
         async with (
             LocalStack(options) as stack,
             grpc.aio.insecure_channel(stack.grpc_address) as channel,
