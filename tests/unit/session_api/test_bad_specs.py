@@ -143,7 +143,7 @@ async def test_an_option_that_is_not_to_be_had_is_named(
 async def test_what_is_in_order_is_taken_as_it_is(entry: Entry, spec: dict[str, object]) -> None:
     request = a_creation(spec=spec)
     session = await entry.create(request)
-    for name in request.spec.headers:
+    for name in list(request.spec.headers):
         request.spec.headers[name] = ""
     request.spec.browser_type = browser_pb2.BROWSER_TYPE_CHROME
     assert session.open
