@@ -2,23 +2,21 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
 
-from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+from picows import WSListener, WSMsgType
 
 from browser_node.adapters.chromium.live.view import MAX_VIEWERS
+from browser_node.adapters.doors.browser_socket import BrowserSocket
 from browser_node.adapters.doors.door import HttpAnswer, Visit
 from browser_node.adapters.fleet_keys import Pass, Scope
 from browser_node.domain.errors import BrowserNotFound, ViewerLimit
 from browser_node.usecases.ports import LiveBrowser, ViewerConnection
-from fleetkit.errors import FleetError, PermissionDenied
+from fleetkit.errors import PermissionDenied
 from fleetkit.tokens import TokenInvalid
 
 # Of pictures no more are ever under way than the protocol lets; events that pile up end their viewer.
 _MAX_QUEUED_BYTES = 8 * 1024 * 1024
 _MAX_MESSAGE_BYTES = 1024 * 1024
-# After a close frame the viewer has this long to answer.
-_CLOSE_TIMEOUT = timedelta(seconds=5)
 
 
 class LiveDoor:
@@ -56,56 +54,17 @@ def _generation(admission: Pass) -> int | None:
     return int(generation)
 
 
-class LiveSocket(WSListener):
-    """A viewer's WebSocket: a ViewerSocket for the browser, and a listener for picows."""
+class LiveSocket(BrowserSocket):
+    """A viewer's WebSocket: a ViewerSocket for the browser."""
 
     def __init__(
         self, browser: LiveBrowser, generation: int | None, keep: Callable[["asyncio.Task[None]"], None]
     ) -> None:
-        super().__init__()
+        super().__init__(
+            keep, behind_bytes=_MAX_QUEUED_BYTES, most_bytes=_MAX_MESSAGE_BYTES, no_binary="commands are text"
+        )
         self._browser = browser
         self._generation = generation
-        self._keep = keep
-        self._transport: WSTransport | None = None
-        self._connection: ViewerConnection | None = None
-        self._early: list[bytes] = []
-        self._message = bytearray()
-        self._slow = False
-        self._closing = False
-
-    # ---- picows calls these
-
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        self._transport = transport
-        transport.underlying_transport.set_write_buffer_limits(high=_MAX_QUEUED_BYTES)
-        # Nothing is read before the browser is joined: what has been read already waits in `_early`.
-        self.pause_reading()
-        self._keep(asyncio.create_task(self._join()))
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        kind = frame.msg_type
-        if kind in (WSMsgType.TEXT, WSMsgType.CONTINUATION):
-            self._take(frame)
-        elif kind is WSMsgType.CLOSE:
-            if not self._closing:
-                self._closing = True
-                transport.send_close(WSCloseCode.OK)
-            transport.disconnect()
-        elif kind is WSMsgType.BINARY:
-            self.close(WSCloseCode.UNSUPPORTED_DATA.value, "commands are text")
-
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
-        self._closing = True
-        if self._connection is not None:
-            self._connection.leave()
-
-    def pause_writing(self) -> None:
-        self._slow = True
-
-    def resume_writing(self) -> None:
-        self._slow = False
-
-    # ---- the browser calls these
 
     def send_event(self, message: bytes) -> None:
         self._send(WSMsgType.TEXT, message)
@@ -113,61 +72,8 @@ class LiveSocket(WSListener):
     def send_picture(self, message: bytes) -> None:
         self._send(WSMsgType.BINARY, message)
 
-    def close(self, code: int, reason: str) -> None:
-        if self._closing or self._transport is None:
-            return
-        self._closing = True
-        self._transport.send_close(WSCloseCode(code), reason.encode()[:123])
-        if self._connection is not None:
-            self._connection.leave()
-        # A viewer that does not answer is cut, and with it whatever it did not read.
-        asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT.total_seconds(), self._transport.disconnect, False)
-        self.resume_reading()
+    async def join(self) -> ViewerConnection:
+        return await self._browser.watch(self, control_generation=self._generation)
 
-    def pause_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_disconnected:
-            self._transport.underlying_transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_disconnected:
-            self._transport.underlying_transport.resume_reading()
-
-    # ---- its own
-
-    def _send(self, kind: WSMsgType, message: bytes) -> None:
-        if self._closing or self._transport is None:
-            return
-        if self._slow:
-            self.close(WSCloseCode.TRY_AGAIN_LATER.value, "reads too slowly")
-            return
-        self._transport.send(kind, message)
-
-    async def _join(self) -> None:
-        try:
-            connection = await self._browser.watch(self, control_generation=self._generation)
-        except FleetError as error:
-            self.close(WSCloseCode.GOING_AWAY.value, error.message)
-            return
-        if self._closing:
-            connection.leave()
-            return
-        self._connection = connection
-        early, self._early = self._early, []
-        for message in early:
-            connection.receive(message)
-        self.resume_reading()
-
-    def _take(self, frame: WSFrame) -> None:
-        if self._closing:
-            return
-        self._message += frame.get_payload_as_bytes()
-        if len(self._message) > _MAX_MESSAGE_BYTES:
-            self._message.clear()
-            self.close(WSCloseCode.MESSAGE_TOO_BIG.value, "message too big")
-        elif frame.fin:
-            message = bytes(self._message)
-            self._message.clear()
-            if self._connection is None:
-                self._early.append(message)
-            else:
-                self._connection.receive(message)
+    def may_queue(self, message: bytes) -> bool:
+        return False
