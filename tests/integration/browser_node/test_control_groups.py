@@ -34,14 +34,15 @@ def the_tree(kind: str) -> Path | None:
     return None
 
 
-@pytest.fixture(params=["cgroup", "cgroup2"])
+# No machine has to have both; one it has, and what it has is tested.
+TREES = {kind: tree for kind in ("cgroup", "cgroup2") if (tree := the_tree(kind)) is not None}
+assert TREES, "this kernel has no control groups"
+
+
+@pytest.fixture(params=TREES)
 def groups(request: pytest.FixtureRequest) -> Iterator[ControlGroups]:
     assert os.geteuid() == 0, "control groups take root: sudo make test"
-    tree = the_tree(request.param)
-    if tree is None:
-        # No machine has to have both; one it has, and that one is tested.
-        assert the_tree("cgroup" if request.param == "cgroup2" else "cgroup2") is not None
-        pytest.skip(f"this kernel has no {request.param}")
+    tree = TREES[request.param]
     base = tree / f"browserfleet-test-{os.getpid()}"
     # Of version 2 without controllers: what ends a group needs none.
     groups = GroupsV1({"pids": base}, LIMITS) if request.param == "cgroup" else GroupsV2(base, frozenset(), LIMITS)

@@ -60,12 +60,6 @@ SEEN = {
 
 
 @pytest.fixture
-async def host() -> AsyncIterator[Host]:
-    async with hosting_real_browsers() as host:
-        yield host
-
-
-@pytest.fixture
 async def site() -> AsyncIterator[OptionSite]:
     async with serving_option_pages() as site:
         yield site

@@ -30,16 +30,9 @@ from tests.support.real_browsers import (
     a_signer,
     alive,
     attach_token,
-    hosting_real_browsers,
     processes_of,
 )
 from tests.support.waiting import until
-
-
-@pytest.fixture
-async def host() -> AsyncIterator[Host]:
-    async with hosting_real_browsers() as host:
-        yield host
 
 
 @pytest.fixture
